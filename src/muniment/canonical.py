@@ -1,0 +1,265 @@
+"""Event <-> body: RFC 8785 (JCS) canonical JSON, one encoding for each event.
+
+The body's bytes are what is stored, hashed as a leaf (RFC 6962, section 2.1) and exported as one
+line of JSONL. msgspec's fast encoder serves events on which it agrees with JCS byte for byte; the
+rest (integral or tiny floats, keys beyond ASCII) go through the encoder below.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from muniment.errors import InvalidEvent
+from muniment.event import Event
+
+MAX_SAFE_INTEGER: Final = 2**53 - 1
+MAX_DEPTH: Final = 64
+MAX_DETAILS_BYTES: Final = 256 * 1024
+MAX_BODY_BYTES: Final = 1024 * 1024
+_MANY_CONTAINERS: Final = 10_000
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+_decode = msgspec.json.Decoder(Event).decode
+
+
+def encode(event: Event, *, max_details_bytes: int = MAX_DETAILS_BYTES) -> bytes:
+    """The event's body: canonical JSON, UTF-8, without a newline.
+
+    Raises `InvalidEvent` for a value JSON can't carry unchanged (NaN, integers beyond ±(2^53-1),
+    bytes, sets, lone surrogates, nesting over 64 levels) and for details or a body that is too big.
+    """
+    if _agrees(event.details) and (not event.changes or _agrees(_change_values(event))):
+        try:
+            body = _encode(event)
+        except UnicodeEncodeError:
+            body = _encode_slowly(event)
+    else:
+        body = _encode_slowly(event)
+    if len(body) > max_details_bytes:
+        _check_size(event, body, max_details_bytes)
+    return body
+
+
+def decode(body: bytes | str) -> Event:
+    """The event that a body is of. Raises `InvalidEvent` if it is not an event's JSON."""
+    try:
+        return _decode(body)
+    except InvalidEvent:
+        raise
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        field, problem = _locate(error)
+        raise InvalidEvent(field, problem) from None
+
+
+def leaf_hash(body: bytes) -> bytes:
+    """SHA-256 over 0x00 and the body: the body's leaf hash (RFC 6962, section 2.1)."""
+    return hashlib.sha256(b"\x00" + body).digest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """RFC 8785 bytes of a plain JSON value. Raises `InvalidEvent` as `encode` does."""
+    return "".join(_jcs(plain(value, "value"))).encode()
+
+
+def plain(value: Any, path: str = "details", depth: int = 0) -> Any:
+    """A copy of `value` made of JSON's own types only: what a body can hold.
+
+    UUIDs, dates, times, decimals and enums become strings. Raises `InvalidEvent` with the path of
+    the first value that can't be carried unchanged.
+    """
+    kind = type(value)
+    if kind is str:
+        return _text(value, path)
+    if value is None or kind is bool:
+        return value
+    if kind is int:
+        if -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
+            return value
+        raise InvalidEvent(path, "is an integer beyond 2^53-1; give it as a string")
+    if kind is float:
+        if math.isfinite(value):
+            return value
+        raise InvalidEvent(path, f"is {value}, which JSON can't hold; give it as a string or null")
+    if depth >= MAX_DEPTH:
+        raise InvalidEvent(path[:200], f"is nested over {MAX_DEPTH} levels (or contains itself)")
+    if isinstance(value, Mapping):
+        return {
+            _key(key, path): plain(item, f"{path}.{key}", depth + 1) for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [plain(item, f"{path}[{n}]", depth + 1) for n, item in enumerate(value)]
+    return _scalar(value, path, depth)
+
+
+def _scalar(value: Any, path: str, depth: int) -> Any:
+    if isinstance(value, enum.Enum):
+        return plain(value.value, path, depth + 1)
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, UUID | Decimal):
+        return str(value)
+    for base in (str, int, float):
+        if isinstance(value, base):
+            return plain(base(value), path, depth + 1)
+    if isinstance(value, msgspec.Struct):
+        return plain(msgspec.structs.asdict(value), path, depth + 1)
+    raise InvalidEvent(path, f"is {type(value).__name__}, which JSON can't hold; convert it first")
+
+
+def _key(key: Any, path: str) -> str:
+    if isinstance(key, enum.Enum) and isinstance(key, str):
+        key = key.value
+    if not isinstance(key, str):
+        raise InvalidEvent(path, f"has the key {key!r:.100}, which is not a string")
+    return str(_text(key, path))
+
+
+def _text(value: str, path: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        bad = ord(value[error.start])
+        raise InvalidEvent(path, f"has the lone surrogate U+{bad:04X}; it isn't text") from None
+    return value
+
+
+def _agrees(value: Any) -> bool:
+    """Whether msgspec's encoding of a plain JSON value is RFC 8785's, byte for byte."""
+    stack = [value]
+    seen = 0
+    while stack:
+        container = stack.pop()
+        seen += 1
+        if seen > _MANY_CONTAINERS:
+            return False  # it may contain itself: the slow path finds out
+        if type(container) is dict:
+            for key in container:
+                if type(key) is not str or not key.isascii():
+                    return False
+            items = container.values()
+        elif type(container) is list or type(container) is tuple:
+            items = container
+        else:
+            return False
+        for item in items:
+            kind = type(item)
+            if kind is str or kind is bool or item is None:
+                continue
+            if kind is int:
+                if not -MAX_SAFE_INTEGER <= item <= MAX_SAFE_INTEGER:
+                    return False
+            elif kind is float:
+                if not (1e-5 < item < 1e16 or -1e16 < item < -1e-5) or item.is_integer():
+                    return False
+            else:
+                stack.append(item)
+    return True
+
+
+def _change_values(event: Event) -> list[Any]:
+    return [value for change in event.changes for value in (change.old, change.new)]
+
+
+def _encode_slowly(event: Event) -> bytes:
+    changes = [
+        {
+            "field": change.field,
+            "old": plain(change.old, f"changes[{n}].old"),
+            "new": plain(change.new, f"changes[{n}].new"),
+        }
+        for n, change in enumerate(event.changes)
+    ]
+    bare = msgspec.json.decode(_encode(msgspec.structs.replace(event, details={}, changes=())))
+    if event.details:
+        bare["details"] = plain(event.details)
+    if changes:
+        bare["changes"] = changes
+    return "".join(_jcs(bare)).encode()
+
+
+def _check_size(event: Event, body: bytes, max_details_bytes: int) -> None:
+    size = len(canonical_json(event.details))
+    if size > max_details_bytes:
+        raise InvalidEvent(
+            "details",
+            f"takes {size} bytes of JSON, over the limit of {max_details_bytes}; store the bulk "
+            "elsewhere and record its SHA-256",
+        )
+    if len(body) > MAX_BODY_BYTES + max_details_bytes:
+        raise InvalidEvent("event", f"takes {len(body)} bytes; at most {MAX_BODY_BYTES} fit")
+
+
+def _jcs(value: Any) -> Iterator[str]:
+    """RFC 8785, section 3.2: keys in order of UTF-16 units, ECMAScript numbers, few escapes."""
+    if isinstance(value, str):
+        yield json.dumps(value, ensure_ascii=False)
+    elif value is None:
+        yield "null"
+    elif isinstance(value, bool):
+        yield "true" if value else "false"
+    elif isinstance(value, int):
+        yield str(value)
+    elif isinstance(value, float):
+        yield ecmascript_number(value)
+    elif isinstance(value, dict):
+        separator = "{"
+        for key in sorted(value, key=_utf16_units):
+            yield separator + json.dumps(key, ensure_ascii=False) + ":"
+            yield from _jcs(value[key])
+            separator = ","
+        yield "}" if value else "{}"
+    else:
+        separator = "["
+        for item in value:
+            yield separator
+            yield from _jcs(item)
+            separator = ","
+        yield "]" if value else "[]"
+
+
+def _utf16_units(key: str) -> bytes:
+    return key.encode("utf-16-be")
+
+
+def ecmascript_number(value: float) -> str:
+    """A finite float as ECMAScript's Number::toString prints it (RFC 8785, section 3.2.2.3)."""
+    if value == 0:
+        return "0"
+    sign = "-" if value < 0 else ""
+    mantissa, _, exponent = f"{abs(value)!r}".partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits = (whole + fraction).rstrip("0") if fraction != "0" else whole
+    point = len(whole) + int(exponent or 0)
+    stripped = digits.lstrip("0")
+    point -= len(digits) - len(stripped)
+    digits = stripped.rstrip("0")
+    count = len(digits)
+    if count <= point <= 21:
+        text = digits + "0" * (point - count)
+    elif 0 < point <= 21:
+        text = f"{digits[:point]}.{digits[point:]}"
+    elif -6 < point <= 0:
+        text = "0." + "0" * -point + digits
+    else:
+        tail = f".{digits[1:]}" if count > 1 else ""
+        text = f"{digits[0]}{tail}e{point - 1:+d}"
+    return sign + text
+
+
+def _locate(error: Exception) -> tuple[str, str]:
+    """The field and the problem of a msgspec error, whose message ends in a JSON path."""
+    message, _, path = str(error).partition(" - at `$")
+    field = path.rstrip("`").lstrip(".") or "event"
+    if field == "event" and isinstance(error.__cause__, InvalidEvent):
+        return error.__cause__.field, error.__cause__.problem
+    return field, message or "is not an event's JSON"

@@ -1,0 +1,356 @@
+"""What a search asks for: filter, cursor, page, and the index terms of an event.
+
+A store's index only nominates events; `EventFilter.matches` decides on the event itself, so every
+store, and the tail, agree on what a filter means.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal
+
+import msgspec
+
+from muniment.actions import Category
+from muniment.errors import InvalidQuery
+from muniment.event import Event, Outcome
+from muniment.event_id import is_event_id
+
+Order = Literal["newest", "oldest"]
+MAX_PAGE: Final = 10_000
+MAX_ALTERNATIVES: Final = 200
+TERM_SEPARATOR: Final = "\x1f"
+"""Stands between the terms of an event; ids can't hold control characters."""
+
+
+def index_terms(event: Event) -> str:
+    """The terms under which an event is found, each between two separators; the action first."""
+    terms = ["", f"action:{event.action}", f"outcome:{event.outcome.value}"]
+    actor = event.actor
+    terms.append(f"actor:{actor.id}")
+    terms.append(f"actor_type:{actor.type}")
+    user = agent = False
+    for link in actor.chain():
+        if link.type == "user" and not user:
+            user = True
+            terms.append(f"user:{link.id}")
+        elif link.type == "agent" and not agent:
+            agent = True
+            terms.append(f"agent:{link.id}")
+    for target in event.targets:
+        terms.append(f"target:{target.id}")
+        terms.append(f"target_type:{target.type}")
+    context = event.context
+    if context.request_id is not None:
+        terms.append(f"request:{context.request_id}")
+    if context.trace_id is not None:
+        terms.append(f"trace:{context.trace_id}")
+    if context.run_id is not None:
+        terms.append(f"run:{context.run_id}")
+    if len(event.targets) > 1:
+        terms = list(dict.fromkeys(terms))
+    terms.append("")
+    return TERM_SEPARATOR.join(terms)
+
+
+class Clause(msgspec.Struct, frozen=True):
+    """One condition on terms: an event has one of `exact`, or one that starts with a prefix."""
+
+    kind: str
+    exact: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    category: Category | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the terms that satisfy it must be looked up first."""
+        return bool(self.prefixes) or self.category is not None
+
+
+class EventFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which events: all given conditions hold; None asks nothing.
+
+    `action` and `outcome` hold alternatives. An action ending in `*` is a prefix. `since` is
+    inclusive, `until` exclusive, both on `occurred_at`. `text` is a part of the body, compared
+    without regard to ASCII case. `user_id` and `agent_id` are the first person and the first
+    agent in the chain of actors.
+    """
+
+    tenant_id: str | None = None
+    action: tuple[str, ...] = ()
+    category: Category | None = None
+    actor_type: str | None = None
+    actor_id: str | None = None
+    user_id: str | None = None
+    agent_id: str | None = None
+    target_type: str | None = None
+    target_id: str | None = None
+    outcome: tuple[Outcome, ...] = ()
+    request_id: str | None = None
+    trace_id: str | None = None
+    run_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    text: str | None = None
+
+    def clauses(self) -> list[Clause]:
+        """The conditions that the index of terms can answer, the most selective kinds first."""
+        found = []
+        for kind, value in (
+            ("request", self.request_id),
+            ("trace", self.trace_id),
+            ("run", self.run_id),
+            ("target", self.target_id),
+            ("actor", self.actor_id),
+            ("user", self.user_id),
+            ("agent", self.agent_id),
+        ):
+            if value is not None:
+                found.append(Clause(kind, (f"{kind}:{value}",)))
+        if self.action:
+            exact = tuple(f"action:{a}" for a in self.action if not a.endswith("*"))
+            prefixes = tuple(f"action:{a[:-1]}" for a in self.action if a.endswith("*"))
+            found.append(Clause("action", exact, prefixes))
+        if self.category is not None:
+            found.append(Clause("action", category=self.category))
+        if self.target_type is not None:
+            found.append(Clause("target_type", (f"target_type:{self.target_type}",)))
+        if self.outcome:
+            found.append(Clause("outcome", tuple(f"outcome:{o.value}" for o in self.outcome)))
+        if self.actor_type is not None:
+            found.append(Clause("actor_type", (f"actor_type:{self.actor_type}",)))
+        return found
+
+    def matches(self, event: Event, body: str, category_of: Callable[[str], Category]) -> bool:
+        """Whether the event, with that body, is one that the filter asks for."""
+        context = event.context
+        return (
+            _is(self.tenant_id, event.tenant_id)
+            and (not self.action or any(_action_matches(p, event.action) for p in self.action))
+            and (self.category is None or category_of(event.action) == self.category)
+            and _is(self.actor_type, event.actor.type)
+            and _is(self.actor_id, event.actor.id)
+            and _is(self.user_id, event.user_id)
+            and _is(self.agent_id, event.agent_id)
+            and self._target_matches(event)
+            and (not self.outcome or event.outcome in self.outcome)
+            and _is(self.request_id, context.request_id)
+            and _is(self.trace_id, context.trace_id)
+            and _is(self.run_id, context.run_id)
+            and (self.since is None or event.occurred_at >= self.since)
+            and (self.until is None or event.occurred_at < self.until)
+            and (self.text is None or ascii_lower(json_inner(self.text)) in ascii_lower(body))
+        )
+
+    def _target_matches(self, event: Event) -> bool:
+        if self.target_type is None and self.target_id is None:
+            return True
+        return any(
+            _is(self.target_type, t.type) and _is(self.target_id, t.id) for t in event.targets
+        )
+
+
+def make_filter(*, now: datetime, given: Mapping[str, Any]) -> EventFilter:
+    """An `EventFilter` from the arguments of a search, checked; relative times count from `now`.
+
+    Raises `InvalidQuery`, naming the argument.
+    """
+    values: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+    for name in values:
+        if name not in EventFilter.__struct_fields__:
+            raise InvalidQuery(
+                name, f"is no filter; there are {', '.join(EventFilter.__struct_fields__)}"
+            )
+    values["action"] = tuple(_check_pattern(a) for a in _several("action", values.get("action")))
+    values["outcome"] = tuple(
+        _choice(Outcome, "outcome", o) for o in _several("outcome", values.get("outcome"))
+    )
+    if "category" in values:
+        values["category"] = _choice(Category, "category", values["category"])
+    if "actor_type" in values and values["actor_type"] not in {"user", "agent", "service", "system"}:
+        raise InvalidQuery("actor_type", "is none of user, agent, service, system")
+    for name in ("since", "until"):
+        if name in values:
+            values[name] = parse_time(name, values[name], now=now)
+    for name, value in values.items():
+        if name in _PLAIN_FIELDS and not isinstance(value, str):
+            raise InvalidQuery(name, f"is {type(value).__name__}, not a string")
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, str):
+                _check_searchable(name, part)
+    return EventFilter(**values)
+
+
+_PLAIN_FIELDS = frozenset(EventFilter.__struct_fields__) - {
+    "action",
+    "outcome",
+    "category",
+    "since",
+    "until",
+}
+
+
+_AGO = re.compile(r"(\d{1,6})\s*([smhdw])").fullmatch
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def parse_time(name: str, value: datetime | str, *, now: datetime) -> datetime:
+    """A time from a datetime, ISO 8601 text, or an age: `30m`, `24h`, `7d`, `2w` before `now`.
+
+    ISO 8601 without an offset is taken as UTC. Raises `InvalidQuery`.
+    """
+    if isinstance(value, datetime):
+        moment = value
+        if moment.tzinfo is None:
+            raise InvalidQuery(name, "has no time zone; use datetime.now(UTC)")
+    elif isinstance(value, str):
+        ago = _AGO(value.strip())
+        try:
+            if ago:
+                return now - timedelta(seconds=int(ago[1]) * _UNITS[ago[2]])
+            moment = datetime.fromisoformat(value.strip())
+        except (ValueError, OverflowError):
+            raise InvalidQuery(
+                name, f"{value!r:.60} is neither ISO 8601 (2026-01-31T12:00Z) nor an age (24h, 7d)"
+            ) from None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+    else:
+        raise InvalidQuery(name, f"is {type(value).__name__}, not a datetime or text")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidQuery(name, "is out of the range of times") from None
+
+
+class Cursor(msgspec.Struct, frozen=True, array_like=True):
+    """The place after the last event of a page, and the search that it belongs to."""
+
+    version: int
+    order: Order
+    event_id: str
+    tenant_id: str
+    filter_digest: str
+    since: datetime | None
+    until: datetime | None
+
+    def encode(self) -> str:
+        """The cursor as opaque text, safe in URLs."""
+        return base64.urlsafe_b64encode(msgspec.json.encode(self)).decode().rstrip("=")
+
+
+_CURSOR_VERSION: Final = 1
+_cursor_decoder = msgspec.json.Decoder(Cursor)
+
+
+def filter_digest(wanted: EventFilter) -> str:
+    """Names a filter, but for its times: those may be relative, so a cursor carries them."""
+    bare = msgspec.structs.replace(wanted, since=None, until=None)
+    return hashlib.sha256(msgspec.json.encode(bare)).hexdigest()[:16]
+
+
+def cursor_after(event: Event, order: Order, wanted: EventFilter) -> str:
+    """The opaque cursor for what follows `event` in a search."""
+    return Cursor(
+        _CURSOR_VERSION,
+        order,
+        event.event_id,
+        event.tenant_id,
+        filter_digest(wanted),
+        wanted.since,
+        wanted.until,
+    ).encode()
+
+
+def resume(text: str, order: Order, wanted: EventFilter) -> tuple[Cursor, EventFilter]:
+    """The cursor in `text`, and the filter with the times of the search's first page.
+
+    Raises `InvalidQuery` if the text isn't a cursor, or is one of another search.
+    """
+    try:
+        raw = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4))
+        cursor = _cursor_decoder.decode(raw)
+    except (ValueError, UnicodeError, AttributeError):
+        cursor = None
+    if cursor is None or cursor.version != _CURSOR_VERSION or not is_event_id(cursor.event_id):
+        raise InvalidQuery("cursor", "isn't one; pass the next_cursor of a page as it came")
+    if cursor.order != order or cursor.filter_digest != filter_digest(wanted):
+        raise InvalidQuery("cursor", "belongs to another search; repeat that one's filter and order")
+    return cursor, msgspec.structs.replace(wanted, since=cursor.since, until=cursor.until)
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Some events of a search, and the cursor for what follows (None at the end)."""
+
+    events: list[Event]
+    next_cursor: str | None = None
+
+
+_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+
+
+def ascii_lower(text: str) -> str:
+    """Lower case for A-Z only: what both databases can do alike, whatever their locale."""
+    return text.translate(_LOWER)
+
+
+def json_inner(text: str) -> str:
+    """How `text` stands inside a JSON string."""
+    return msgspec.json.encode(text).decode()[1:-1]
+
+
+def _is(wanted: str | None, value: str | None) -> bool:
+    return wanted is None or wanted == value
+
+
+def _action_matches(pattern: str, action: str) -> bool:
+    return action.startswith(pattern[:-1]) if pattern.endswith("*") else action == pattern
+
+
+def _several(name: str, value: str | Iterable[str] | None) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return [value]
+    try:
+        several = list(value)
+    except TypeError:
+        raise InvalidQuery(name, f"is {type(value).__name__}, not a string or strings") from None
+    if not several:
+        raise InvalidQuery(name, "is an empty list, which nothing matches; leave it out")
+    if len(several) > MAX_ALTERNATIVES:
+        raise InvalidQuery(name, f"has {len(several)} alternatives; at most {MAX_ALTERNATIVES} fit")
+    return several
+
+
+def _check_pattern(pattern: str) -> str:
+    if not isinstance(pattern, str) or not pattern:
+        raise InvalidQuery("action", f"{pattern!r} is not an action")
+    pattern = str.__str__(pattern)
+    if "*" in pattern[:-1]:
+        raise InvalidQuery("action", f"{pattern!r}: a * may stand at the end only")
+    return pattern
+
+
+def _choice(kind: Any, name: str, value: Any) -> Any:
+    try:
+        return kind(value)
+    except ValueError:
+        raise InvalidQuery(name, f"{value!r:.60} is none of {', '.join(kind)}") from None
+
+
+def _check_searchable(name: str, value: str) -> None:
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidQuery(name, "has a lone surrogate; it isn't text") from None
+    if not value:
+        raise InvalidQuery(name, "is empty; leave it out")
+    if size > 4096:
+        raise InvalidQuery(name, "is over 4,096 bytes")
+    if "\x00" in value and name != "text":
+        raise InvalidQuery(name, "has a NUL, which no id holds")

@@ -1,0 +1,54 @@
+"""Migrates a PostgreSQL database, and begins a new epoch in a restored one."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from muniment.stores.migrating import migrate
+from muniment.stores.schema import POSTGRES_SCHEMA
+
+_ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended('muniment.upgrade', 0))")
+_RESTORED = text(
+    "SELECT epoch FROM muniment.epochs WHERE epoch = (SELECT max(epoch) FROM muniment.epochs) "
+    "AND system_identifier <> (SELECT system_identifier FROM pg_control_system())"
+)
+
+
+async def upgrade_schema(url: str) -> None:
+    """Migrate to the newest revision, all or nothing, and adopt a database restored elsewhere."""
+    engine = create_async_engine(
+        "postgresql+asyncpg://" + url.partition("://")[2], poolclass=NullPool
+    )
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(_ONE_AT_A_TIME)
+            await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {POSTGRES_SCHEMA}"))
+            await connection.run_sync(_migrate)
+            await connection.run_sync(_begin_epoch_if_restored)
+    finally:
+        await engine.dispose()
+
+
+def _migrate(connection: Connection) -> None:
+    migrate(
+        connection, dialect="postgres", version_table="schema_version", schema=POSTGRES_SCHEMA
+    )
+
+
+def _begin_epoch_if_restored(connection: Connection) -> None:
+    """Transaction ids start over in another cluster: rank its events behind all there are.
+
+    The index starts over too, since the old cluster may have left it anywhere.
+    """
+    epoch = connection.execute(_RESTORED).scalar()
+    if epoch is None:
+        return
+    following = int(epoch) + 1
+    connection.execute(
+        text("INSERT INTO muniment.epochs SELECT :epoch, system_identifier FROM pg_control_system()"),
+        {"epoch": following},
+    )
+    connection.execute(text(f"ALTER TABLE muniment.events ALTER epoch SET DEFAULT {following}"))
+    connection.execute(text("UPDATE muniment.index_state SET epoch = 0, xid = '0'"))

@@ -1,0 +1,194 @@
+"""Statements that find events, for both dialects.
+
+Each search is driven by one clause: its terms' postings come in order of event_id, and the other
+clauses are held against the `terms` of each event they lead to. Events behind the index (the
+unindexed ones, few while indexing keeps up) are looked through one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    FromClause,
+    Select,
+    Text,
+    and_,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    tuple_,
+    union_all,
+)
+
+from muniment.query import TERM_SEPARATOR, Clause
+from muniment.stores.base import Selection
+from muniment.stores.schema import EVERY_EVENT, Tables
+
+_PROBE = 1000
+
+
+class Statements:
+    """Builds one dialect's statements over its tables."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        *,
+        sequence: Sequence[str],
+        has_lateral: bool,
+        position: Callable[[ColumnElement[Any], str], ColumnElement[int]],
+        lower: Callable[[ColumnElement[Any]], ColumnElement[str]],
+    ) -> None:
+        self._tables = tables
+        self._sequence = sequence
+        self._has_lateral = has_lateral
+        self._position = position
+        self._lower = lower
+
+    def by_tenant(self, wanted: Selection) -> Select[Any]:
+        """All events of a tenant, by the primary key: no clause to drive the search."""
+        events = self._tables.events
+        found = select(*self._columns(events)).where(events.c.tenant_id == wanted.tenant_id)
+        found = found.where(*self._bounds(events, wanted), *self._text(events, wanted))
+        return self._ordered(found, events, wanted)
+
+    def by_terms(self, wanted: Selection, terms: Sequence[str], rest: Sequence[Clause]) -> Select[Any]:
+        """Indexed events that have one of `terms` and satisfy the `rest` of the clauses."""
+        if len(terms) == 1:
+            return self._driven(wanted, literal(terms[0]), rest)
+        if self._has_lateral:
+            listed = func.unnest(literal(list(terms), ARRAY(Text))).table_valued("term").alias("listed")
+            each = self._driven(wanted, listed.c.term, rest).lateral("each")
+            found = select(*(each.c[c.name] for c in self._columns(self._tables.events)))
+            found = found.select_from(listed.join(each, true()))
+            return self._ordered(found, each, wanted)
+        parts = [self._driven(wanted, literal(t), rest).subquery() for t in terms]
+        each = union_all(*(select(part) for part in parts)).subquery("each")
+        return self._ordered(select(each), each, wanted)
+
+    def unindexed(self, wanted: Selection) -> Select[Any]:
+        """Events that are not in the index yet, looked through."""
+        events = self._tables.events
+        found = select(*self._columns(events)).where(self._behind_index(events))
+        if wanted.tenant_id is not None:
+            found = found.where(events.c.tenant_id == wanted.tenant_id)
+        found = found.where(
+            *(self._has(events, clause) for clause in wanted.clauses),
+            *self._bounds(events, wanted),
+            *self._text(events, wanted),
+        )
+        return self._ordered(found, events, wanted)
+
+    def how_many(self, tenant_id: str | None, clause: Clause) -> Select[Any]:
+        """How many postings a clause has, counted up to a thousand: a cheap guess at its cost."""
+        postings = self._tables.postings
+        some = select(literal(1).label("one")).where(postings.c.term.in_(clause.exact))
+        if tenant_id is not None:
+            some = some.where(postings.c.tenant_id == tenant_id)
+        return select(func.count()).select_from(some.limit(_PROBE).subquery())
+
+    def actions(self, tenant_id: str | None, action_of_terms: ColumnElement[str]) -> Any:
+        """The distinct actions: those the index knows, and those of events not indexed yet."""
+        actions, events = self._tables.actions, self._tables.events
+        known = select(actions.c.action)
+        new = select(action_of_terms).where(self._behind_index(events))
+        if tenant_id is not None:
+            known = known.where(actions.c.tenant_id == tenant_id)
+            new = new.where(events.c.tenant_id == tenant_id)
+        return known.union(new)
+
+    def _behind_index(self, events: FromClause) -> ColumnElement[bool]:
+        state = self._tables.index_state
+        if len(self._sequence) == 1:
+            column = self._sequence[0]
+            return events.c[column] >= select(state.c[column]).scalar_subquery()
+        # Compared as a row, so that the index on these columns gives just the end of it.
+        return tuple_(*(events.c[c] for c in self._sequence)) >= tuple_(
+            *(select(state.c[c]).scalar_subquery() for c in self._sequence)
+        )
+
+    def _driven(
+        self, wanted: Selection, term: ColumnElement[str], rest: Sequence[Clause]
+    ) -> Select[Any]:
+        events, postings = self._tables.events, self._tables.postings
+        drive = select(postings.c.tenant_id, postings.c.event_id).where(postings.c.term == term)
+        if wanted.tenant_id is not None:
+            drive = drive.where(postings.c.tenant_id == wanted.tenant_id)
+        drive = drive.where(*self._bounds(postings, wanted))
+        filters = [self._has(events, clause) for clause in rest] + self._text(events, wanted)
+        if filters:
+            # Joined row by row in the order of the postings, and cut when the page is full.
+            joined = drive.with_only_columns(*self._columns(events)).join(
+                events,
+                and_(
+                    events.c.tenant_id == postings.c.tenant_id,
+                    events.c.event_id == postings.c.event_id,
+                ),
+            )
+            return self._ordered(joined.where(*filters), postings, wanted)
+        keys = self._ordered(drive, postings, wanted).subquery("keys")
+        found = select(*self._columns(events)).join_from(
+            keys,
+            events,
+            and_(events.c.tenant_id == keys.c.tenant_id, events.c.event_id == keys.c.event_id),
+        )
+        return self._ordered(found, keys, wanted)
+
+    def _ordered(self, found: Select[Any], source: FromClause, wanted: Selection) -> Select[Any]:
+        columns: list[ColumnElement[Any]] = [source.c.event_id]
+        if wanted.tenant_id is None:
+            columns.append(source.c.tenant_id)
+        if wanted.order == "newest":
+            columns = [c.desc() for c in columns]
+        return found.order_by(*columns).limit(wanted.limit)
+
+    def _has(self, events: FromClause, clause: Clause) -> ColumnElement[bool]:
+        """Whether an event has one of the clause's terms; each stands between two separators."""
+        if clause.exact == (EVERY_EVENT,):
+            return true()
+        return or_(
+            *(
+                self._position(events.c.terms, f"{TERM_SEPARATOR}{term}{TERM_SEPARATOR}") > 0
+                for term in clause.exact
+            )
+        )
+
+    def _text(self, events: FromClause, wanted: Selection) -> list[ColumnElement[bool]]:
+        if wanted.text is None:
+            return []
+        return [self._position(self._lower(events.c.body), wanted.text) > 0]
+
+    @staticmethod
+    def _columns(events: FromClause) -> list[ColumnElement[Any]]:
+        return [events.c.tenant_id, events.c.event_id, events.c.leaf_hash, events.c.body]
+
+    @staticmethod
+    def _bounds(source: FromClause, wanted: Selection) -> list[ColumnElement[bool]]:
+        """Bounds on the event_id, bare, so that they prune partitions and start an index scan."""
+        event_id, tenant_id = source.c.event_id, source.c.tenant_id
+        found: list[ColumnElement[bool]] = []
+        if wanted.since_id is not None:
+            found.append(event_id >= wanted.since_id)
+        if wanted.until_id is not None:
+            found.append(event_id < wanted.until_id)
+        if wanted.after is not None:
+            after_id, after_tenant = wanted.after
+            newest = wanted.order == "newest"
+            if wanted.tenant_id is not None:
+                found.append(event_id < after_id if newest else event_id > after_id)
+            else:
+                found.append(event_id <= after_id if newest else event_id >= after_id)
+                behind = tenant_id < after_tenant if newest else tenant_id > after_tenant
+                found.append(or_(event_id != after_id, behind))
+        return found
+
+
+def every_event() -> Clause:
+    """The clause that every event satisfies."""
+    return Clause("*", (EVERY_EVENT,))

@@ -1,0 +1,442 @@
+"""The SQLite store: one file, one writer at a time, readers beside it (WAL, synchronous FULL).
+
+All SQL runs in threads: one that writes, a few that read. Position in the order of recording is
+`seq`, which is commit order, because SQLite lets in one writer at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+import msgspec
+from sqlalchemy import Integer, LargeBinary, func
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.sql import ClauseElement
+
+from muniment.errors import (
+    EventRefused,
+    SchemaMismatch,
+    StoreError,
+    StoreUnavailable,
+    UnsafeStore,
+)
+from muniment.query import TERM_SEPARATOR
+from muniment.stores.base import (
+    SchemaStatus,
+    Sealed,
+    Selection,
+    Sequenced,
+    Store,
+    StoredEvent,
+)
+from muniment.stores.plan import select_with
+from muniment.stores.schema import EVERY_EVENT, SQLITE_PREFIX, SQLITE_REVISION, define_tables
+from muniment.stores.selecting import Statements
+
+_READERS: Final = 3
+_INSERT: Final = (
+    "INSERT INTO muniment_events (tenant_id, event_id, leaf_hash, terms, body) VALUES (?,?,?,?,?)"
+)
+_STORED: Final = "SELECT tenant_id, event_id, leaf_hash, body FROM muniment_events"
+_GET_ANY: Final = f"""
+    SELECT tenant_id, event_id, leaf_hash, body FROM muniment_postings
+    JOIN muniment_events USING (tenant_id, event_id) WHERE term = ? AND event_id = ?
+    UNION ALL
+    {_STORED} WHERE seq >= (SELECT seq FROM muniment_index_state) AND event_id = ?
+    LIMIT 1
+"""
+_VERSION_TABLE: Final = f"{SQLITE_PREFIX}schema_version"
+_DIALECT: Final = SQLiteDialect_pysqlite(paramstyle="qmark")
+_TABLES: Final = define_tables(
+    prefix=SQLITE_PREFIX, schema=None, id_type=LargeBinary(), sequence={"seq": Integer()}
+)
+_STATEMENTS: Final = Statements(
+    _TABLES,
+    sequence=("seq",),
+    has_lateral=False,
+    position=func.instr,
+    lower=func.lower,
+)
+_T = TypeVar("_T")
+
+
+class SqliteStore(Store):
+    """Events in a SQLite file. `busy_timeout` is how long, in seconds, to wait for other writers."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        busy_timeout: float = 5.0,
+        allow_unsafe: bool = False,
+        migrate: bool = True,
+    ) -> None:
+        self.url = f"sqlite:///{path}"
+        self.path = path
+        self._busy_timeout = busy_timeout
+        self._allow_unsafe = allow_unsafe
+        self._migrate = migrate
+        self._writer: ThreadPoolExecutor | None = None
+        self._readers: ThreadPoolExecutor | None = None
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+
+    async def open(self) -> None:
+        await self._write(self._prepare)
+
+    async def close(self) -> None:
+        pools = [pool for pool in (self._writer, self._readers) if pool is not None]
+        self._writer = self._readers = None
+        for pool in pools:
+            await asyncio.to_thread(pool.shutdown)
+        while self._connections:
+            self._connections.pop().close()
+        self._local = threading.local()
+
+    # --- writing
+
+    async def append(self, batch: Sequence[Sealed]) -> Mapping[int, StoredEvent]:
+        return await self._write(lambda connection: _append(connection, batch))
+
+    async def append_in(self, connection: Any, event: Sealed) -> StoredEvent | None:
+        raw = await _raw_connection(connection)
+        files = await raw.execute_fetchall("PRAGMA database_list")
+        if not any(name == "main" and Path(file) == self.path.resolve() for _, name, file in files):
+            msg = f"connection: it is not one to this log's database, {self.path}"
+            raise StoreError(msg)
+        return cast("StoredEvent | None", await raw._execute(_append_one, raw._conn, event))
+
+    async def index_pending(self, limit: int) -> int:
+        return await self._write(lambda connection: _index(connection, limit))
+
+    # --- reading
+
+    async def get(self, event_id: str, tenant_id: str | None) -> StoredEvent | None:
+        key = _blob(event_id)
+        if tenant_id is not None:
+            sql, values = f"{_STORED} WHERE tenant_id = ? AND event_id = ?", (tenant_id, key)
+        else:
+            sql, values = _GET_ANY, (EVERY_EVENT, key, key)
+        rows = await self._read(lambda c: c.execute(sql, values).fetchall())
+        return _stored(rows[0]) if rows else None
+
+    async def select(self, wanted: Selection) -> list[StoredEvent]:
+        return await select_with(self._fetch, _STATEMENTS, wanted, self._count)
+
+    async def actions(self, tenant_id: str | None) -> list[str]:
+        terms = _TABLES.events.c.terms
+        start = len(f"{TERM_SEPARATOR}action:") + 1
+        rest = func.substr(terms, start)
+        action = func.substr(rest, 1, func.instr(rest, TERM_SEPARATOR) - 1)
+        rows = await self._rows(_STATEMENTS.actions(tenant_id, action))
+        return sorted(row[0] for row in rows)
+
+    async def read(
+        self, after: str | None, limit: int, tenant_id: str | None = None
+    ) -> list[Sequenced]:
+        sql = "SELECT seq, tenant_id, event_id, leaf_hash, body FROM muniment_events WHERE seq > ?"
+        values: list[Any] = [int(after or 0)]
+        if tenant_id is not None:
+            sql += " AND +tenant_id = ?"  # the + keeps to the order of seq
+            values.append(tenant_id)
+        values.append(limit)
+        rows = await self._read(
+            lambda c: c.execute(f"{sql} ORDER BY seq LIMIT ?", values).fetchall()
+        )
+        return [Sequenced(str(row[0]), _stored(row[1:])) for row in rows]
+
+    async def position_of(self, event_id: str, tenant_id: str | None) -> str | None:
+        found = await self.get(event_id, tenant_id)
+        if found is None:
+            return None
+        sql = "SELECT seq FROM muniment_events WHERE tenant_id = ? AND event_id = ?"
+        key = (found.tenant_id, _blob(event_id))
+        rows = await self._read(lambda c: c.execute(sql, key).fetchall())
+        return str(rows[0][0]) if rows else None
+
+    async def last_position(self) -> str | None:
+        rows = await self._read(
+            lambda c: c.execute("SELECT max(seq) FROM muniment_events").fetchall()
+        )
+        return None if rows[0][0] is None else str(rows[0][0])
+
+    async def stats(self) -> Mapping[str, Any]:
+        def figures(connection: sqlite3.Connection) -> dict[str, Any]:
+            def one(sql: str) -> Any:
+                return connection.execute(sql).fetchone()[0]
+
+            # The smallest and the largest seq, for a count would read the whole table.
+            first = one("SELECT min(seq) FROM muniment_events") or 0
+            last = one("SELECT max(seq) FROM muniment_events") or 0
+            return {
+                "events": last - first + 1 if last else 0,
+                "bytes": one("PRAGMA page_count") * one("PRAGMA page_size"),
+                "not_indexed": max(0, last + 1 - one("SELECT seq FROM muniment_index_state")),
+                "schema": SQLITE_REVISION,
+            }
+
+        return await self._read(figures)
+
+    # --- the schema
+
+    async def schema_status(self) -> SchemaStatus:
+        return await self._write(lambda connection: _status(connection))
+
+    async def upgrade(self) -> SchemaStatus:
+        def run(connection: sqlite3.Connection) -> SchemaStatus:
+            self._upgrade(connection)
+            return _status(connection)
+
+        return await self._write(run)
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        status = _status(connection)
+        if not status.is_current:
+            _refuse_unknown(status)
+            if not self._migrate:
+                msg = f"{self.path} needs its schema: run `muniment --url {self.url} db upgrade`"
+                raise SchemaMismatch(msg)
+            self._upgrade(connection)
+        if connection.execute("PRAGMA synchronous").fetchone()[0] < 2 and not self._allow_unsafe:
+            msg = f"{self.path}: synchronous is not FULL, so a power loss may lose events"
+            raise UnsafeStore(msg)
+
+    def _upgrade(self, connection: sqlite3.Connection) -> None:
+        from sqlalchemy import StaticPool, create_engine
+
+        from muniment.stores.migrating import migrate
+
+        connection.execute("BEGIN IMMEDIATE")  # two that open a new file at once: one migrates
+        try:
+            status = _status(connection)
+            if not status.is_current:
+                _refuse_unknown(status)
+                engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+                with engine.connect() as lent:
+                    migrate(lent, dialect="sqlite", version_table=_VERSION_TABLE, schema=None)
+                    lent.commit()
+        finally:
+            if connection.in_transaction:
+                connection.rollback()
+
+    # --- threads and connections
+
+    async def _write(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        if self._writer is None:
+            self._writer = ThreadPoolExecutor(1, thread_name_prefix="muniment-write")
+        return await self._run(self._writer, work, read_only=False)
+
+    async def _read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        if self._readers is None:
+            self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="muniment-read")
+        return await self._run(self._readers, work, read_only=True)
+
+    async def _rows(self, statement: ClauseElement) -> list[Any]:
+        compiled = statement.compile(
+            dialect=_DIALECT, compile_kwargs={"render_postcompile": True}
+        )
+        names = cast("list[str]", getattr(compiled, "positiontup", None) or [])
+        params = compiled.params
+        values = [params[name] for name in names]
+        return await self._read(lambda c: c.execute(str(compiled), values).fetchall())
+
+    async def _fetch(self, statement: ClauseElement) -> list[StoredEvent]:
+        return [_stored(row) for row in await self._rows(statement)]
+
+    async def _count(self, statement: ClauseElement) -> int:
+        return int((await self._rows(statement))[0][0])
+
+    async def _run(
+        self,
+        pool: ThreadPoolExecutor,
+        work: Callable[[sqlite3.Connection], _T],
+        *,
+        read_only: bool,
+    ) -> _T:
+        def guarded() -> _T:
+            try:
+                return work(self._connection(read_only=read_only))
+            except sqlite3.Error as error:
+                raise _translate(error, self.path) from error
+
+        return await asyncio.get_running_loop().run_in_executor(pool, guarded)
+
+    def _connection(self, *, read_only: bool) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(
+                self.path,
+                timeout=self._busy_timeout,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=256,
+            )
+            self._connections.append(connection)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA cache_size = -65536")
+            if read_only:
+                connection.execute("PRAGMA query_only = ON")
+            self._local.connection = connection
+        return connection
+
+
+def _append(connection: sqlite3.Connection, batch: Sequence[Sealed]) -> dict[int, StoredEvent]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if not any(event.may_repeat or event.key for event in batch):
+            try:
+                connection.executemany(_INSERT, map(_columns, batch))
+            except sqlite3.IntegrityError:
+                connection.execute("ROLLBACK")
+                connection.execute("BEGIN IMMEDIATE")
+            else:
+                connection.execute("COMMIT")
+                return {}
+        known = {
+            n: found
+            for n, event in enumerate(batch)
+            if (found := _append_one(connection, event)) is not None
+        }
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return known
+
+
+def _append_one(connection: sqlite3.Connection, event: Sealed) -> StoredEvent | None:
+    """Insert unless it is there; what is there already is returned."""
+    event_id = _blob(event.event_id)
+    if event.key is not None:
+        kept = connection.execute(
+            "SELECT event_id FROM muniment_idempotency_keys WHERE tenant_id = ? AND key = ?",
+            (event.tenant_id, event.key),
+        ).fetchone()
+        if kept is None:
+            connection.execute(
+                "INSERT INTO muniment_idempotency_keys (tenant_id, key, event_id) VALUES (?,?,?)",
+                (event.tenant_id, event.key, event_id),
+            )
+        else:
+            event_id = kept[0]
+    there = connection.execute(
+        f"{_STORED} WHERE tenant_id = ? AND event_id = ?", (event.tenant_id, event_id)
+    ).fetchone()
+    if there is not None:
+        return _stored(there)
+    connection.execute(_INSERT, _columns(event))
+    return None
+
+
+def _index(connection: sqlite3.Connection, limit: int) -> int:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (start,) = connection.execute("SELECT seq FROM muniment_index_state").fetchone()
+        rows = connection.execute(
+            "SELECT seq, tenant_id, event_id, terms FROM muniment_events WHERE seq >= ? "
+            "ORDER BY seq LIMIT ?",
+            (start, limit),
+        ).fetchall()
+        if rows:
+            postings, actions = [], set()
+            for _, tenant_id, event_id, terms in rows:
+                listed = terms.split(TERM_SEPARATOR)[1:-1]
+                actions.add((tenant_id, listed[0].removeprefix("action:")))
+                postings.append((tenant_id, EVERY_EVENT, event_id))
+                postings.extend((tenant_id, term, event_id) for term in listed)
+            postings.sort()  # neighbours in the index are written together
+            connection.executemany(
+                "INSERT OR IGNORE INTO muniment_postings (tenant_id, term, event_id) VALUES (?,?,?)",
+                postings,
+            )
+            connection.executemany(
+                "INSERT OR IGNORE INTO muniment_actions (tenant_id, action) VALUES (?,?)",
+                sorted(actions),
+            )
+            connection.execute("UPDATE muniment_index_state SET seq = ?", (rows[-1][0] + 1,))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return len(rows)
+
+
+def _columns(event: Sealed) -> tuple[str, bytes, bytes, str, str]:
+    return (
+        event.tenant_id,
+        bytes.fromhex(event.event_id.replace("-", "")),
+        event.leaf_hash,
+        event.terms,
+        event.body.decode(),
+    )
+
+
+def _blob(event_id: str) -> bytes:
+    return bytes.fromhex(event_id.replace("-", ""))
+
+
+def _stored(row: Sequence[Any]) -> StoredEvent:
+    text = row[1].hex()
+    event_id = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return StoredEvent(row[0], event_id, row[2], row[3])
+
+
+def _status(connection: sqlite3.Connection) -> SchemaStatus:
+    there = connection.execute(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (_VERSION_TABLE,)
+    ).fetchone()
+    row = there and connection.execute(f"SELECT version_num FROM {_VERSION_TABLE}").fetchone()
+    current = row[0] if row else None
+    known = current is None or current <= SQLITE_REVISION
+    return SchemaStatus(current=current, wanted=SQLITE_REVISION, known=known)
+
+
+def _refuse_unknown(status: SchemaStatus) -> None:
+    if not status.known:
+        msg = (
+            f"the database has schema {status.current}, newer than {status.wanted}, the newest this "
+            "version of muniment knows: install a newer muniment"
+        )
+        raise SchemaMismatch(msg)
+
+
+async def _raw_connection(connection: Any) -> Any:
+    """The aiosqlite connection under an SQLAlchemy session or connection."""
+    if hasattr(connection, "connection") and hasattr(connection, "add_all"):
+        connection = await connection.connection()
+    if hasattr(connection, "get_raw_connection"):
+        raw = await connection.get_raw_connection()
+        driver = raw.driver_connection
+        if type(driver).__module__.startswith("aiosqlite"):
+            return driver
+    msg = (
+        "connection: a log in SQLite needs an AsyncSession or AsyncConnection over aiosqlite, not "
+        f"{type(connection).__name__}"
+    )
+    raise StoreError(msg)
+
+
+_TRANSIENT: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_CANTOPEN") + (
+    "SQLITE_FULL",
+    "SQLITE_READONLY",
+    "SQLITE_PROTOCOL",
+    "SQLITE_NOMEM",
+)
+
+
+def _translate(error: sqlite3.Error, path: Path) -> StoreError:
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(_TRANSIENT):
+        return StoreUnavailable(f"{path}: {error} ({name})")
+    if name.startswith(("SQLITE_CONSTRAINT", "SQLITE_TOOBIG", "SQLITE_MISMATCH")):
+        return EventRefused(f"{path}: {error}")
+    return StoreError(f"{path}: {error}" + (f" ({name})" if name else ""))

@@ -1,0 +1,73 @@
+"""What every test may ask for: an empty database of each kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers.postgres import (
+    URL_VARIABLE,
+    Postgres,
+    PostgresMissing,
+    PostgresServer,
+    find_binaries,
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_environment() -> Iterator[None]:
+    """No setting of the developer's own shell reaches a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            ours = name.startswith("MUNIMENT_") and not name.startswith("MUNIMENT_TEST_")
+            if ours or name.startswith("PG"):
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """The PostgreSQL of this session, shared by its tests: nobody stops it or its settings."""
+    given = os.environ.get(URL_VARIABLE)
+    try:
+        if given:
+            yield Postgres(given, find_binaries())
+            return
+        with PostgresServer() as server:
+            yield server
+    except PostgresMissing as missing:
+        pytest.fail(str(missing), pytrace=False)
+
+
+@pytest.fixture
+def private_postgres() -> Iterator[PostgresServer]:
+    """A started PostgreSQL of the test's own, to be stopped, crashed and hung."""
+    try:
+        with PostgresServer() as server:
+            yield server
+    except PostgresMissing as missing:
+        pytest.fail(str(missing), pytrace=False)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Postgres) -> Iterator[str]:
+    """A superuser's URL of an empty PostgreSQL database."""
+    name = postgres_server.create_database()
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of a SQLite database that doesn't exist yet."""
+    return f"sqlite:///{tmp_path / 'audit.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database of each kind, one after the other."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
