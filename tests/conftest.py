@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,26 +31,29 @@ def _clean_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
-    """The PostgreSQL of this session, shared by its tests: nobody stops it or its settings."""
+    """The PostgreSQL of this session, shared by its tests: none of them stops or changes it."""
     given = os.environ.get(URL_VARIABLE)
-    try:
+    with _missing_is_a_failure():
         if given:
             yield Postgres(given, find_binaries())
-            return
-        with PostgresServer() as server:
-            yield server
-    except PostgresMissing as missing:
-        pytest.fail(str(missing), pytrace=False)
+        else:
+            with PostgresServer() as server:
+                yield server
 
 
 @pytest.fixture
 def private_postgres() -> Iterator[PostgresServer]:
     """A started PostgreSQL of the test's own, to be stopped, crashed and hung."""
+    with _missing_is_a_failure(), PostgresServer() as server:
+        yield server
+
+
+@contextmanager
+def _missing_is_a_failure() -> Iterator[None]:
     try:
-        with PostgresServer() as server:
-            yield server
+        yield
     except PostgresMissing as missing:
-        pytest.fail(str(missing), pytrace=False)
+        raise pytest.fail.Exception(str(missing), pytrace=False) from None
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import shlex
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -156,6 +157,12 @@ class PostgresServer(Postgres):
         self._settings = {**_SETTINGS, **settings}
         self._identity = _identity()
         self._directory = Path(tempfile.mkdtemp(prefix="muniment-pg-"))
+        if self._identity and _closed(self._directory):
+            self._directory.rmdir()
+            raise PostgresMissing(
+                f"{self._directory.parent} is closed to the user that PostgreSQL runs as: "
+                f"set TMPDIR to a directory that everybody may enter"
+            )
         self._give_away(self._directory)
         self._port = _free_port()
         super().__init__(f"postgresql://postgres@127.0.0.1:{self._port}/postgres", programs)
@@ -249,21 +256,17 @@ class PostgresServer(Postgres):
 
     def _reachable(self, binaries: Path) -> Path:
         """Programs that the server's user may run: a wheel in root's home is out of its reach."""
-        try:
-            subprocess.run(
-                [binaries / "postgres", "--version"],
-                stdout=subprocess.DEVNULL,
-                cwd=self._directory,
-                check=True,
-                **self._identity,
-            )
-        except PermissionError:
-            copy = self._directory / "programs"
-            shutil.copytree(binaries.parent, copy, symlinks=True)
-            for path in (copy, *copy.rglob("*")):
-                self._give_away(path)
-            return copy / binaries.name
-        return binaries
+        if not (self._identity and _closed(binaries)):
+            return binaries
+        package = binaries.parent.parent if binaries.parent.name == "pginstall" else binaries.parent
+        libraries = package.with_name(f"{package.name}.libs")
+        copies = self._directory / "programs"
+        for source in (package, libraries):
+            if source.is_dir():
+                shutil.copytree(source, copies / source.name, symlinks=True)
+        for path in (copies, *copies.rglob("*")):
+            self._give_away(path)
+        return copies / binaries.relative_to(package.parent)
 
     def _give_away(self, path: Path) -> None:
         if self._identity:
@@ -281,6 +284,10 @@ def _identity() -> dict[str, Any]:
             continue
         return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     raise PostgresMissing(f"PostgreSQL doesn't run as root: run {sys.argv[0]} as another user")
+
+
+def _closed(path: Path) -> bool:
+    return not all(parent.stat().st_mode & stat.S_IXOTH for parent in path.parents)
 
 
 def _environment() -> dict[str, str]:

@@ -88,6 +88,8 @@ class Store(ABC):
     """
 
     url: str
+    index_step: int = 5000
+    """How many events to index at a time."""
 
     @abstractmethod
     async def open(self) -> None:

@@ -253,7 +253,7 @@ class PostgresStore(Store):
                     AND p.relname IN ('events', 'postings')) parts
         """
         behind = (
-            f"SELECT count(*) FROM (SELECT 1 FROM muniment.events WHERE {_BEHIND} LIMIT 100000) some"
+            f"SELECT count(*) FROM (SELECT 1 FROM muniment.events WHERE {_BEHIND} LIMIT 100000) behind"
         )
         async with self._connection() as connection, _paging(connection):
             events, size, partitions = await connection.fetchrow(sizes)

@@ -63,7 +63,7 @@ class Statements:
         if len(terms) == 1:
             return self._driven(wanted, literal(terms[0]), rest)
         if self._has_lateral:
-            listed = func.unnest(literal(list(terms), ARRAY(Text))).table_valued("term").alias("listed")
+            listed = func.unnest(literal(list(terms), ARRAY(Text))).table_valued("term").render_derived("listed")
             each = self._driven(wanted, listed.c.term, rest).lateral("each")
             found = select(*(each.c[c.name] for c in self._columns(self._tables.events)))
             found = found.select_from(listed.join(each, true()))

@@ -258,7 +258,7 @@ INDEXING = (
             SELECT epoch, xid FROM muniment.events
             WHERE (epoch, xid) >= (state.epoch, state.xid) AND (epoch < newest OR xid < settled)
             ORDER BY epoch, xid LIMIT at_most
-        ) some ORDER BY epoch DESC, xid DESC LIMIT 1;
+        ) chosen ORDER BY epoch DESC, xid DESC LIMIT 1;
         IF NOT FOUND THEN
             RETURN 0;
         END IF;

@@ -1,0 +1,48 @@
+# Needs Python 3.11 or newer, pip and make; everything else goes into .venv by itself.
+# PYTHON=python3.12 picks the interpreter; ARGS="-k spool" is handed on to the program.
+
+PYTHON =
+ARGS =
+BIN = .venv/bin
+
+.PHONY: help demo test lint format bench wheel clean core dev
+.DEFAULT_GOAL = help
+
+help:
+	@echo "make demo    see it work: a day of an agent platform, recorded and found again"
+	@echo "make test    run every test, with a PostgreSQL of their own"
+	@echo "make lint    check style, types and layers"
+	@echo "make format  format the code"
+	@echo "make bench   measure it on this machine"
+	@echo "make wheel   build the package into dist/"
+	@echo "make clean   remove what the others made"
+
+demo: core
+	@$(BIN)/muniment demo $(ARGS)
+
+test: dev
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo --no-cache
+
+format: dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: dev
+	@$(BIN)/python -m bench $(ARGS)
+
+wheel: dev
+	@$(BIN)/python -m build --wheel --outdir dist . >/dev/null
+	@ls dist/*.whl
+
+clean:
+	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+core dev:
+	@scripts/setup.sh $@ "$(PYTHON)"

@@ -1,0 +1,180 @@
+"""Imports a table of the shape (id, action, details, agent_id, user_id, created_at).
+
+Columns `tenant_id` and `ip_address` are used where the table has them; what other columns hold is
+kept in `details.other_columns`. The table is only read: `muniment.importers.tables` says how.
+
+- tenant: the given one, else the column's, else `details.tenant_id`, else `system`
+- actor: the agent, on behalf of the user if both are there; the user; else the system
+- outcome: `details.success`, else `failure` for actions that end in `_failed`, else `unknown`
+- targets: the user named by `details.target_user_id`
+- reason: `details.error`; organization_id: `details.organization_id`
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+from muniment.errors import InvalidEvent
+from muniment.event import SYSTEM_TENANT, Actor, Context, Event, Outcome, Target
+from muniment.importers.base import Importer, Item, Progress
+from muniment.importers.fitting import fit_id, fit_text
+from muniment.importers.tables import AuditTable
+from muniment.salvage import salvage_details
+
+_KNOWN_COLUMNS: Final = frozenset(
+    {"id", "action", "details", "agent_id", "user_id", "created_at", "tenant_id", "ip_address"}
+)
+_MILLISECONDS_FROM: Final = 10**11
+_MICROSECONDS_FROM: Final = 10**14
+
+
+class AuditLogsImporter(Importer):
+    """Reads the table `table` of the database at `url` (PostgreSQL or SQLite).
+
+    With `tenant_id`, every event is recorded under that tenant. `after` is the position of the
+    last item of an interrupted run, to go on behind it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        table: str = "audit_logs",
+        tenant_id: str | None = None,
+        after: str | None = None,
+    ) -> None:
+        self._table = AuditTable(url, table)
+        self._tenant_id = tenant_id
+        self._after = after
+        self._read = 0
+        self.name = f"{table} at {self._table.place}"
+
+    async def items(self) -> AsyncIterator[Item]:
+        """One item for each line of the table, in order of (created_at, id)."""
+        name = self._table.name
+        async with aclosing(self._table.lines(after=self._after)) as lines:
+            async for line, position in lines:
+                self._read += 1
+                where = f"{name} id {line.get('id')}"
+                try:
+                    event = event_of_line(line, table=name, tenant_id=self._tenant_id)
+                except InvalidEvent as problem:
+                    yield Item(where=where, problem=problem, position=position)
+                else:
+                    yield Item(where=where, event=event, position=position)
+
+    def progress(self) -> Progress:
+        """How many lines were read; counting them beforehand would read the whole table."""
+        return Progress(self._read, None)
+
+
+def event_of_line(
+    line: Mapping[str, Any], *, table: str = "audit_logs", tenant_id: str | None = None
+) -> Event:
+    """The event that a line of the table tells of. Raises `InvalidEvent`, naming the column."""
+    source_id = fit_id(line.get("id"))
+    if source_id is None:
+        raise InvalidEvent("id", "is NULL, so the event would be stored anew each time")
+    details = _details(line)
+    occurred_at = parse_created_at(line.get("created_at"))
+    context = Context(ip=_address(line.get("ip_address")))
+    target = fit_id(details.get("target_user_id"))
+    action = fit_id(line.get("action"))
+    if action is None:
+        raise InvalidEvent("action", "is empty")
+    return Event(
+        action=action,
+        tenant_id=_tenant(line, details, tenant_id),
+        idempotency_key=fit_id(f"audit_logs:{table}:{source_id}"),
+        occurred_at=occurred_at,
+        actor=_actor(line),
+        outcome=_outcome(action, details),
+        reason=fit_text(details.get("error")),
+        targets=() if target is None else (Target("user", target),),
+        context=context,
+        details=salvage_details(details),
+        organization_id=fit_id(details.get("organization_id")),
+    )
+
+
+def parse_created_at(value: Any) -> datetime:
+    """The aware time of a `created_at`: a datetime, ISO 8601 text, or a number of Unix time.
+
+    What has no offset is UTC. Numbers are seconds, milliseconds or microseconds, by their size.
+    """
+    moment = value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        moment = _of_number(value)
+    elif isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value.strip().removesuffix(" UTC"))
+        except ValueError:
+            raise InvalidEvent("created_at", f"{value!r:.60} is not ISO 8601") from None
+    elif isinstance(value, date) and not isinstance(value, datetime):
+        moment = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    if not isinstance(moment, datetime):
+        raise InvalidEvent("created_at", "is NULL" if value is None else f"{value!r:.60} is no time")
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _of_number(value: float) -> datetime:
+    scale = (
+        1_000_000
+        if abs(value) >= _MICROSECONDS_FROM
+        else 1000
+        if abs(value) >= _MILLISECONDS_FROM
+        else 1
+    )
+    try:
+        return datetime.fromtimestamp(value / scale, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise InvalidEvent("created_at", f"{value!r} is out of the range of times") from None
+
+
+def _details(line: Mapping[str, Any]) -> dict[str, Any]:
+    given = line.get("details")
+    if isinstance(given, bytes):
+        given = given.decode(errors="backslashreplace")
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except (ValueError, RecursionError):
+            given = {"value": given}
+    if given is None:
+        given = {}
+    details = given if isinstance(given, dict) else {"value": given}
+    others = {k: v for k, v in line.items() if k not in _KNOWN_COLUMNS and v is not None}
+    if others:
+        details = {**details, "other_columns": others}
+    return details
+
+
+def _tenant(line: Mapping[str, Any], details: Mapping[str, Any], given: str | None) -> str:
+    return (
+        given or fit_id(line.get("tenant_id")) or fit_id(details.get("tenant_id")) or SYSTEM_TENANT
+    )
+
+
+def _actor(line: Mapping[str, Any]) -> Actor:
+    user_id, agent_id = fit_id(line.get("user_id")), fit_id(line.get("agent_id"))
+    user = None if user_id is None else Actor.user(user_id)
+    if agent_id is not None:
+        return Actor.agent(agent_id, on_behalf_of=user)
+    return user or Actor.system()
+
+
+def _outcome(action: str, details: Mapping[str, Any]) -> Outcome:
+    success = details.get("success")
+    if isinstance(success, bool):
+        return Outcome.SUCCESS if success else Outcome.FAILURE
+    return Outcome.FAILURE if action.endswith("_failed") else Outcome.UNKNOWN
+
+
+def _address(value: Any) -> str | None:
+    """The address; PostgreSQL's `inet` adds the length of the whole address as a network."""
+    text = fit_id(value)
+    return None if text is None else text.removesuffix("/32").removesuffix("/128")

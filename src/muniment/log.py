@@ -1,0 +1,463 @@
+"""The audit log: record an event where something happens, find it again later."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from muniment.action_scope import ActionScope, scope
+from muniment.actions import AuditAction, Catalogue, standard_catalogue
+from muniment.canonical import MAX_DETAILS_BYTES
+from muniment.config import default_spool_directory
+from muniment.diagnostics import Diagnostics
+from muniment.errors import (
+    Conflict,
+    EventNotFound,
+    InvalidConfig,
+    LogClosed,
+    MunimentError,
+    StoreUnavailable,
+    WrongProcess,
+)
+from muniment.event import Actor, Change, Context, Event, Outcome, Target
+from muniment.indexer import Indexer
+from muniment.losses import LOSS_ACTION, Loss, Losses
+from muniment.processors import Processor
+from muniment.query import Order, Page
+from muniment.recorder import Placement, Recorder, Settings
+from muniment.searching import Searcher
+from muniment.sealing import Receipt, Sealer, differing_fields, utc_now
+from muniment.spool import Spool
+from muniment.stores import open_store
+from muniment.stores.base import Sealed, Store, StoredEvent
+
+OnError = Literal["raise", "log"]
+
+
+class AuditLog:
+    """An audit log over a store. Make one with `AuditLog.open` and use it with `async with`.
+
+    It belongs to the process and event loop in which it was opened; `emit` may be called from any
+    thread.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        tenant_id: str | None = None,
+        on_error: OnError = "raise",
+        processors: Sequence[Processor] = (),
+        catalogue: Catalogue | None = None,
+        spool_dir: str | Path | None = None,
+        deadline: float = 2.0,
+        max_batch: int = 2_000,
+        max_queue: int = 20_000,
+        overflow: Literal["spool", "drop"] = "spool",
+        max_details_bytes: int = MAX_DETAILS_BYTES,
+        clock: Callable[[], datetime] = utc_now,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Use a store that is not open yet; the options are those of `open`."""
+        _check_choice("on_error", on_error, ("raise", "log"))
+        _check_choice("overflow", overflow, ("spool", "drop"))
+        for name, value in (("deadline", deadline), ("max_batch", max_batch), ("max_queue", max_queue)):
+            if not value > 0:
+                msg = f"{name}: is {value}, not above 0"
+                raise InvalidConfig(msg)
+        self.store = store
+        self.catalogue = catalogue or standard_catalogue()
+        self._tenant_id = tenant_id
+        self._on_error: OnError = on_error
+        self._diagnostics = Diagnostics()
+        self._sealer = Sealer(
+            tenant_id=tenant_id,
+            processors=processors,
+            max_details_bytes=max_details_bytes,
+            clock=clock,
+            entropy=entropy,
+        )
+        losses = Sealer(clock=clock, entropy=entropy)
+        self._losses = Losses(lambda loss: _seal_loss(losses, loss))
+        self._searcher = Searcher(store, self.catalogue, tenant_id=tenant_id, clock=clock)
+        self._spool = Spool(Path(spool_dir) if spool_dir else default_spool_directory(store.url))
+        self._settings = Settings(
+            deadline=deadline, max_batch=max_batch, max_queue=max_queue, overflow=overflow
+        )
+        self._recorder: Recorder | None = None
+        self._indexer: Indexer | None = None
+        self._process = 0
+
+    @classmethod
+    def open(cls, url: str, *, store_options: dict[str, Any] | None = None, **options: Any) -> Self:
+        """A log over the store that `url` names: `async with AuditLog.open(url) as log:`.
+
+        Options: `tenant_id` binds the log to one tenant; `on_error` is "raise" (fail closed) or
+        "log" (never break the caller); `processors` run over each event; `deadline` (seconds) is
+        how long the store may take before events go to the spool in `spool_dir`; `overflow` is
+        what `emit` does when `max_queue` events wait ("spool" or "drop", which is counted);
+        `store_options` go to the store. Raises `InvalidConfig`; entering it raises
+        `SchemaMismatch` or `UnsafeStore` if the store can't keep its word. A store that can't be
+        reached is no error: events go to the spool until it can.
+        """
+        try:
+            store = open_store(url, **(store_options or {}))
+            return cls(store, **options)
+        except TypeError as error:
+            msg = f"options: {error}"
+            raise InvalidConfig(msg) from None
+
+    # --- life
+
+    async def __aenter__(self) -> Self:
+        return await self._start()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self._start().__await__()
+
+    async def _start(self) -> Self:
+        if self._recorder is not None:
+            msg = "The log is open already."
+            raise LogClosed(msg)
+        try:
+            await self.store.open()
+        except StoreUnavailable as error:
+            self._diagnostics.report(30, "store", "the store can't be reached yet: %s", error)
+        except BaseException:
+            await self.store.close()
+            raise
+        indexer = Indexer(
+            self.store, is_busy=lambda: recorder.waiting > 0, diagnostics=self._diagnostics
+        )
+        recorder = Recorder(
+            self.store,
+            self._spool,
+            settings=self._settings,
+            diagnostics=self._diagnostics,
+            losses=self._losses,
+            on_stored=indexer.recorded,
+        )
+        await recorder.start()
+        indexer.start()
+        self._recorder, self._indexer = recorder, indexer
+        self._process = os.getpid()
+        return self
+
+    async def close(self) -> None:
+        """Make everything durable that was recorded or emitted, and release the store.
+
+        Safe to call twice. What the store can't take now stays in the spool.
+        """
+        recorder, indexer = self._recorder, self._indexer
+        if recorder is None or indexer is None or self._process != os.getpid():
+            return
+        self._recorder = self._indexer = None
+        await recorder.close()
+        await indexer.close()
+        await self.store.close()
+
+    async def flush(self) -> None:
+        """Return once everything emitted so far is durable, in the store or in the spool."""
+        await self._open_recorder().flush()
+
+    # --- recording
+
+    async def record(
+        self,
+        action: str | Event,
+        *,
+        tenant_id: str | None = None,
+        actor: Actor | None = None,
+        targets: Sequence[Target] | None = None,
+        outcome: Outcome | str | None = None,
+        reason: str | None = None,
+        changes: Sequence[Change] | None = None,
+        context: Context | None = None,
+        details: dict[str, Any] | None = None,
+        organization_id: str | None = None,
+        occurred_at: datetime | None = None,
+        event_id: str | None = None,
+        idempotency_key: str | None = None,
+        on_error: OnError | None = None,
+    ) -> Receipt:
+        """Record one event, durably before it returns, and get its `Receipt`.
+
+        Takes the event's fields, or an `Event`. Recording the same event again (the same
+        `event_id` or `idempotency_key`) stores nothing and returns the first one's receipt.
+        Raises `InvalidEvent` for bad input, `Conflict` if the first one differs, `EventRefused`
+        if the store won't have it, `NotDurable` if neither store nor spool could take it; under
+        `on_error="log"` these are logged instead, and the receipt says "lost".
+        """
+        given = _given(locals())
+        receipts = await self._record([(action, given)], on_error)
+        return receipts[0]
+
+    async def record_many(
+        self, events: Iterable[Event], *, on_error: OnError | None = None
+    ) -> list[Receipt]:
+        """Record events together, in order, durably before it returns; one `Receipt` for each.
+
+        All are checked before any is stored. Raises as `record` does, once every event that can
+        be stored is.
+        """
+        return await self._record([(event, {}) for event in events], on_error)
+
+    def emit(
+        self,
+        action: str | Event,
+        *,
+        tenant_id: str | None = None,
+        actor: Actor | None = None,
+        targets: Sequence[Target] | None = None,
+        outcome: Outcome | str | None = None,
+        reason: str | None = None,
+        changes: Sequence[Change] | None = None,
+        context: Context | None = None,
+        details: dict[str, Any] | None = None,
+        organization_id: str | None = None,
+        occurred_at: datetime | None = None,
+        event_id: str | None = None,
+        idempotency_key: str | None = None,
+        on_error: OnError | None = None,
+    ) -> None:
+        """Queue one event and return at once; it is durable after `flush`, or an orderly `close`.
+
+        Takes a snapshot: what the caller changes afterwards changes nothing. May be called from
+        any thread. Raises `InvalidEvent` unless `on_error` is "log".
+        """
+        recorder = self._open_recorder()
+        try:
+            recorder.offer(self._seal(action, _given(locals())))
+        except MunimentError as error:
+            if (on_error or self._on_error) == "raise":
+                raise
+            self._diagnostics.report(40, "emit", "an event is lost: %s", error)
+
+    async def record_in(
+        self, connection: Any, action: str | Event, **fields: Any
+    ) -> Receipt:
+        """Record one event in the caller's own transaction: it commits or rolls back with it.
+
+        `connection` is an SQLAlchemy `AsyncSession` or `AsyncConnection` over the log's own
+        database, or an asyncpg connection in a transaction. `fields` are those of `record`.
+        Raises always, whatever `on_error` says: the transaction is the caller's to decide on.
+        """
+        self._open_recorder()
+        sealed = self._seal(action, fields)
+        already = await self.store.append_in(connection, sealed)
+        return self._receipt(sealed, Placement("transaction", already))
+
+    @asynccontextmanager
+    async def action(
+        self, action: str, *, details: dict[str, Any] | None = None, **fields: Any
+    ) -> AsyncIterator[ActionScope]:
+        """Record one event when the block ends, with its outcome, duration and error.
+
+        The block may set `outcome`, `reason`, `targets` and `details` on what it is given. An
+        exception makes the outcome `failure` (`denied` for a `PermissionError`), becomes the
+        reason, and passes through.
+        """
+        async with scope(self._record_one, action, dict(details or {}), fields) as running:
+            yield running
+
+    # --- finding
+
+    async def search(
+        self,
+        *,
+        tenant_id: str | None = None,
+        order: Order = "newest",
+        limit: int = 50,
+        cursor: str | None = None,
+        **filters: Any,
+    ) -> Page:
+        """A page of events, newest (or oldest) first, and the cursor of the next.
+
+        Filters: `action` and `outcome` (one or several; `"role_*"` is a prefix), `category`,
+        `actor_type`, `actor_id`, `user_id`, `agent_id`, `target_type`, `target_id`, `request_id`,
+        `trace_id`, `run_id`, `since` and `until` (datetime, ISO 8601, or an age such as "24h"),
+        `text`. Without `tenant_id` it searches every tenant the log sees. Raises `InvalidQuery`.
+        """
+        self._open_recorder()
+        return await self._searcher.search(
+            {"tenant_id": tenant_id, **filters}, order=order, limit=limit, cursor=cursor
+        )
+
+    async def get(self, event_id: str, *, tenant_id: str | None = None) -> Event:
+        """The event with that id. Raises `EventNotFound`, for another tenant's event too."""
+        self._open_recorder()
+        return await self._searcher.get(event_id, tenant_id)
+
+    async def body(self, event_id: str, *, tenant_id: str | None = None) -> str:
+        """The stored body of an event: its canonical JSON. Raises `EventNotFound`."""
+        self._open_recorder()
+        return (await self._searcher.stored(event_id, tenant_id)).body or ""
+
+    async def tail(
+        self,
+        *,
+        tenant_id: str | None = None,
+        after: str | None = None,
+        follow: bool = True,
+        **filters: Any,
+    ) -> AsyncIterator[Event]:
+        """Events in the order of recording, as they come: `async for event in log.tail()`.
+
+        Begins behind the event `after` (an event_id), or with what is recorded from now on. Ends
+        once it has caught up if `follow` is False. Filters are those of `search`.
+        """
+        self._open_recorder()
+        found = self._searcher.tail({"tenant_id": tenant_id, **filters}, after=after, follow=follow)
+        async for event in found:
+            yield event
+
+    async def stats(self) -> dict[str, Any]:
+        """Figures of the store, the queue and the spool."""
+        recorder = self._open_recorder()
+        try:
+            store = dict(await self.store.stats())
+        except StoreUnavailable as error:
+            store = {"unavailable": str(error)}
+        return {
+            "store": store,
+            "queue": {"waiting": recorder.waiting, "spooling": recorder.is_spooling},
+            "recorded": dict(recorder.counts),
+            "last_commit": {"seconds": recorder.last_commit_seconds, "events": recorder.last_batch},
+            "spool": {
+                "directory": str(self._spool.directory),
+                "pending": self._spool.pending,
+                "pending_bytes": self._spool.pending_bytes,
+                "damaged": self._spool.damaged,
+                "quarantined": self._spool.quarantined,
+            },
+        }
+
+    # --- how it is done
+
+    async def _record_one(self, action: str, fields: dict[str, Any]) -> Receipt:
+        on_error = fields.pop("on_error", None)
+        return (await self._record([(action, fields)], on_error))[0]
+
+    async def _record(
+        self, given: Sequence[tuple[str | Event, dict[str, Any]]], on_error: OnError | None
+    ) -> list[Receipt]:
+        recorder = self._open_recorder()
+        policy = on_error or self._on_error
+        sealed: list[Sealed | None] = []
+        for action, fields in given:
+            try:
+                sealed.append(self._seal(action, fields))
+            except MunimentError as error:
+                if policy == "raise":
+                    raise
+                self._diagnostics.report(40, "record", "an event is lost: %s", error)
+                sealed.append(None)
+        ticket = recorder.submit([event for event in sealed if event is not None])
+        placements = iter(await ticket.future)
+        receipts, failures = [], []
+        for event in sealed:
+            try:
+                placed = Placement("lost") if event is None else next(placements)
+                receipts.append(self._receipt(event, placed))
+            except MunimentError as error:
+                failures.append(error)
+                self._diagnostics.report(40, "record", "%s", error)
+                receipts.append(_lost(event))
+        if failures and policy == "raise":
+            raise failures[0]
+        return receipts
+
+    def _seal(self, action: str | Event, fields: dict[str, Any]) -> Sealed:
+        if isinstance(action, Event):
+            if fields:
+                msg = "with an Event, give no other fields"
+                raise InvalidConfig(msg)
+            return self._sealer.seal(action)
+        event = self._sealer.make(action, fields)
+        return self._sealer.seal(event, may_repeat="event_id" in fields)
+
+    def _receipt(self, event: Sealed | None, placed: Placement) -> Receipt:
+        if placed.error is not None:
+            raise placed.error
+        if event is None:
+            return _lost(event)
+        place: Any = placed.place
+        there = placed.already
+        if there is None:
+            return Receipt(
+                tenant_id=event.tenant_id,
+                event_id=event.event_id,
+                leaf_hash=event.leaf_hash,
+                durable_in=place,
+            )
+        differing = differing_fields(event, there)
+        if differing:
+            raise Conflict(there.event_id, differing)
+        return Receipt(
+            tenant_id=there.tenant_id,
+            event_id=there.event_id,
+            leaf_hash=there.leaf_hash,
+            durable_in=place,
+            already=True,
+        )
+
+    def _open_recorder(self) -> Recorder:
+        if self._recorder is None:
+            raise LogClosed
+        if self._process != os.getpid():
+            raise WrongProcess
+        return self._recorder
+
+
+_FIELDS = (
+    "tenant_id",
+    "actor",
+    "targets",
+    "outcome",
+    "reason",
+    "changes",
+    "context",
+    "details",
+    "organization_id",
+    "occurred_at",
+    "event_id",
+    "idempotency_key",
+)
+
+
+def _given(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {name: arguments[name] for name in _FIELDS if arguments[name] is not None}
+
+
+def _lost(event: Sealed | None) -> Receipt:
+    if event is None:
+        return Receipt(tenant_id="", event_id="", leaf_hash=b"", durable_in="lost")
+    return Receipt(
+        tenant_id=event.tenant_id,
+        event_id=event.event_id,
+        leaf_hash=event.leaf_hash,
+        durable_in="lost",
+    )
+
+
+def _seal_loss(sealer: Sealer, loss: Loss) -> Sealed:
+    given = {
+        "tenant_id": loss.tenant_id,
+        "actor": Actor.system("muniment"),
+        "outcome": Outcome.FAILURE,
+        "details": loss.details(),
+    }
+    return sealer.seal(sealer.make(LOSS_ACTION, given))
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        msg = f"{name}: {value!r} is none of {', '.join(choices)}"
+        raise InvalidConfig(msg)

@@ -1,0 +1,193 @@
+"""Finding events: from the arguments of a search to a page, and the live tail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from muniment.actions import Catalogue
+from muniment.canonical import decode
+from muniment.errors import EventNotFound, InvalidQuery
+from muniment.event import Event
+from muniment.event_id import is_event_id, lowest_id_at
+from muniment.query import (
+    MAX_PAGE,
+    Clause,
+    Cursor,
+    EventFilter,
+    Order,
+    Page,
+    ascii_lower,
+    cursor_after,
+    json_inner,
+    make_filter,
+    resume,
+)
+from muniment.stores.base import Selection, Store, StoredEvent
+
+_POLL: Final = 0.2
+_TAIL_PAGE: Final = 1000
+_ROUNDS: Final = 1000
+
+
+class Searcher:
+    """Searches a store; with a `tenant_id`, that tenant only."""
+
+    def __init__(
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        *,
+        tenant_id: str | None,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._tenant_id = tenant_id
+        self._clock = clock
+
+    async def search(
+        self, given: Mapping[str, Any], *, order: Order, limit: int, cursor: str | None
+    ) -> Page:
+        """A page of up to `limit` events that the filter in `given` asks for."""
+        if order not in {"newest", "oldest"}:
+            raise InvalidQuery("order", f"{order!r} is neither newest nor oldest")
+        if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
+            raise InvalidQuery("limit", f"{limit!r} is not a number from 1 to {MAX_PAGE}")
+        wanted = self._filter(given)
+        after = None
+        if cursor is not None:
+            place, wanted = resume(cursor, order, wanted)
+            after = _place(place)
+        selection = await self._selection(wanted, after, order, limit + 1)
+        found: list[Event] = []
+        while selection is not None and len(found) <= limit:
+            nominated = await self._store.select(selection)
+            found += self._decide(nominated, wanted)
+            selection = _following(selection, nominated)
+        if len(found) <= limit:
+            return Page(events=found)
+        events = found[:limit]
+        return Page(events=events, next_cursor=cursor_after(events[-1], order, wanted))
+
+    async def stored(self, event_id: str, tenant_id: str | None) -> StoredEvent:
+        """The stored event. Raises `EventNotFound`."""
+        tenant_id = self._bound(tenant_id)
+        msg = f"there is no event {event_id!r:.80}" + (f" of {tenant_id!r}" if tenant_id else "")
+        if not isinstance(event_id, str) or not is_event_id(event_id):
+            raise EventNotFound(msg)
+        found = await self._store.get(event_id, tenant_id)
+        if found is None:
+            raise EventNotFound(msg)
+        return found
+
+    async def get(self, event_id: str, tenant_id: str | None) -> Event:
+        """The event. Raises `EventNotFound`, also if its body was erased."""
+        found = await self.stored(event_id, tenant_id)
+        if found.body is None:
+            msg = f"event {event_id} was erased; its leaf hash is {found.leaf_hash.hex()}"
+            raise EventNotFound(msg)
+        return decode(found.body)
+
+    async def tail(
+        self, given: Mapping[str, Any], *, after: str | None, follow: bool
+    ) -> AsyncIterator[Event]:
+        """Matching events in the order of recording, from behind `after` or from now on."""
+        wanted = self._filter(given)
+        position = await self._start(after, wanted)
+        while True:
+            read = await self._store.read(position, _TAIL_PAGE, wanted.tenant_id)
+            for event in self._decide([item.stored for item in read], wanted):
+                yield event
+            if read:
+                position = read[-1].position
+            if len(read) < _TAIL_PAGE:
+                if not follow:
+                    return
+                await asyncio.sleep(_POLL)
+
+    async def _start(self, after: str | None, wanted: EventFilter) -> str | None:
+        if after is None:
+            return await self._store.last_position()
+        found = await self.stored(after, wanted.tenant_id)
+        return await self._store.position_of(after, found.tenant_id)
+
+    def _bound(self, tenant_id: str | None) -> str | None:
+        if self._tenant_id is None or tenant_id in {None, self._tenant_id}:
+            return self._tenant_id or tenant_id
+        raise InvalidQuery(
+            "tenant_id", f"is {tenant_id!r:.80}, but this log is bound to {self._tenant_id!r}"
+        )
+
+    def _filter(self, given: Mapping[str, Any]) -> EventFilter:
+        tenant_id = self._bound(given.get("tenant_id"))
+        return make_filter(now=self._clock(), given={**given, "tenant_id": tenant_id})
+
+    def _decide(self, nominated: list[StoredEvent], wanted: EventFilter) -> list[Event]:
+        """Those of the nominated events that the filter asks for; erased ones have no say."""
+        found = []
+        for stored in nominated:
+            if stored.body is not None:
+                event = decode(stored.body)
+                if wanted.matches(event, stored.body, self._catalogue.category_of):
+                    found.append(event)
+        return found
+
+    async def _selection(
+        self, wanted: EventFilter, after: tuple[bytes, str] | None, order: Order, limit: int
+    ) -> Selection | None:
+        """What to ask the store for, or None if nothing can match."""
+        clauses = []
+        known: list[str] | None = None
+        for clause in wanted.clauses():
+            closed = clause
+            if clause.is_open:
+                if known is None:
+                    known = await self._store.actions(wanted.tenant_id)
+                closed = self._close(clause, known)
+            if not closed.exact:
+                return None
+            clauses.append(closed)
+        text = wanted.text
+        return Selection(
+            tenant_id=wanted.tenant_id,
+            clauses=tuple(clauses),
+            since_id=None if wanted.since is None else _floor(wanted.since),
+            until_id=None if wanted.until is None else lowest_id_at(wanted.until),
+            text=None if text is None else ascii_lower(json_inner(text)),
+            after=after,
+            order=order,
+            limit=limit,
+        )
+
+    def _close(self, clause: Clause, known: list[str]) -> Clause:
+        """The clause with every action that satisfies it spelled out."""
+        fitting = [
+            f"action:{action}"
+            for action in known
+            if (clause.category is not None and self._catalogue.category_of(action) == clause.category)
+            or f"action:{action}".startswith(clause.prefixes)
+        ]
+        return Clause(clause.kind, tuple(dict.fromkeys((*clause.exact, *fitting))))
+
+
+def _floor(moment: datetime) -> bytes:
+    """At or below every id of `moment`: an id may carry its time to the millisecond only."""
+    return lowest_id_at(moment)[:6] + bytes(10)
+
+
+def _place(cursor: Cursor) -> tuple[bytes, str]:
+    return UUID(cursor.event_id).bytes, cursor.tenant_id
+
+
+def _following(selection: Selection, nominated: list[StoredEvent]) -> Selection | None:
+    """The selection behind the last nominated event, or None at the end."""
+    if len(nominated) < selection.limit:
+        return None
+    last = nominated[-1]
+    return msgspec.structs.replace(selection, after=(UUID(last.event_id).bytes, last.tenant_id))
