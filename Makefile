@@ -36,8 +36,8 @@ format: dev
 bench: dev
 	@$(BIN)/python -m bench $(ARGS)
 
-wheel: dev
-	@$(BIN)/python -m build --wheel --outdir dist . >/dev/null
+wheel: core
+	@$(BIN)/python -m pip wheel -qq --no-deps --wheel-dir dist .
 	@ls dist/*.whl
 
 clean:

@@ -20,7 +20,7 @@ from muniment.event import Actor, Change, Context, Event, Outcome, Target
 from muniment.log import AuditLog
 from muniment.processors import enrich, redact
 from muniment.query import EventFilter, Page
-from muniment.sealing import Receipt
+from muniment.receipts import Receipt
 
 __all__ = [
     "ActionInfo",

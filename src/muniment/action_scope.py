@@ -26,11 +26,10 @@ class ActionScope:
 async def scope(
     record: Callable[[str, dict[str, Any]], Awaitable[object]],
     action: str,
-    details: dict[str, Any],
     fields: dict[str, Any],
 ) -> AsyncIterator[ActionScope]:
     """Run the block, then `record(action, fields)` with what came of it."""
-    running = ActionScope(details)
+    running = ActionScope(dict(fields.get("details", {})))
     started = time.monotonic()
     try:
         yield running

@@ -248,7 +248,11 @@ _TITLES = {
 
 
 def _severity(action: str) -> Severity:
-    for names, severity in ((_HIGH, Severity.HIGH), (_MEDIUM, Severity.MEDIUM), (_LOW, Severity.LOW)):
+    for names, severity in (
+        (_HIGH, Severity.HIGH),
+        (_MEDIUM, Severity.MEDIUM),
+        (_LOW, Severity.LOW),
+    ):
         if action in names:
             return severity
     return Severity.INFO

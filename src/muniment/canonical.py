@@ -11,7 +11,7 @@ import enum
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -146,7 +146,7 @@ def _agrees(value: Any) -> bool:
             for key in container:
                 if type(key) is not str or not key.isascii():
                     return False
-            items = container.values()
+            items: Iterable[Any] = container.values()
         elif type(container) is list or type(container) is tuple:
             items = container
         else:

@@ -48,6 +48,7 @@ def _utf8(path: str, value: str) -> bytes:
 
 
 def as_utc(path: str, value: datetime) -> datetime:
+    """The same moment in UTC; it must have a time zone."""
     if type(value) is datetime and value.tzinfo is UTC:
         return value
     if not isinstance(value, datetime):
@@ -61,4 +62,5 @@ def as_utc(path: str, value: datetime) -> datetime:
 
 
 def wrong_type(wanted: str, value: object) -> str:
+    """The problem of a value of another type than `wanted`."""
     return f"is {type(value).__name__}, not {wanted}"

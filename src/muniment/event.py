@@ -165,13 +165,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     idempotency_key: str | None = None
     occurred_at: datetime = EPOCH
     recorded_at: datetime | None = None
-    actor: Actor = msgspec.field(default_factory=lambda: _SYSTEM)
+    actor: Actor = msgspec.field(default_factory=Actor.system)
     outcome: Outcome = msgspec.field(default_factory=lambda: Outcome.UNKNOWN)
     reason: str | None = None
     targets: tuple[Target, ...] = ()
     changes: tuple[Change, ...] = ()
     context: Context = _NO_CONTEXT
-    details: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it for each event
+    details: dict[str, Any] = {}
     organization_id: str | None = None
     stamped: tuple[str, ...] = ()
     schema_version: int = msgspec.field(default_factory=lambda: SCHEMA_VERSION)
@@ -228,9 +228,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return next((a.id for a in self.actor.chain() if a.type == "agent"), None)
 
 
-_SYSTEM = Actor.system()
-
-
 def _check(event: Event) -> None:
     """Check what the parts have not checked of themselves."""
     check_id("action", event.action)
@@ -275,7 +272,8 @@ def _check_given_id(event: Event) -> None:
     event_id = event.event_id
     if type(event_id) is not str or not is_event_id(event_id):
         raise InvalidEvent(
-            "event_id", f"{event_id!r} is not a lower-case UUIDv7; give it as idempotency_key instead"
+            "event_id",
+            f"{event_id!r} is not a lower-case UUIDv7; give it as idempotency_key instead",
         )
     if event.occurred_at is not EPOCH and (
         microseconds(event.occurred_at) // 1000 != milliseconds_of(event_id)

@@ -34,9 +34,11 @@ def make_event_id(occurred_at: datetime, entropy: bytes) -> str:
     if not 0 <= millis <= _MAX_MILLISECONDS:
         msg = "an event_id carries times from 1970 on"
         raise ValueError(msg)
-    low = int.from_bytes(entropy[:8], "big") & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
-    text = f"{millis:012x}7{micros * 4096 // 1000:03x}{low:016x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    low = int.from_bytes(entropy[:8], "big")
+    return (
+        f"{millis >> 16:08x}-{millis & 0xFFFF:04x}-7{micros * 4096 // 1000:03x}-"
+        f"{low >> 48 & 0x3FFF | 0x8000:04x}-{low & 0xFFFF_FFFF_FFFF:012x}"
+    )
 
 
 def event_id_of_key(occurred_at: datetime, tenant_id: str, key: str) -> str:

@@ -29,7 +29,7 @@ class Indexer:
         *,
         is_busy: Callable[[], bool],
         diagnostics: Diagnostics,
-        most_behind: int = 50_000,
+        most_behind: int = 200_000,
     ) -> None:
         self._store = store
         self._is_busy = is_busy

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self, Unpack
 
 from muniment.action_scope import ActionScope, scope
-from muniment.actions import AuditAction, Catalogue, standard_catalogue
+from muniment.actions import Catalogue, standard_catalogue
 from muniment.canonical import MAX_DETAILS_BYTES
 from muniment.config import default_spool_directory
 from muniment.diagnostics import Diagnostics
 from muniment.errors import (
-    Conflict,
-    EventNotFound,
     InvalidConfig,
     LogClosed,
     MunimentError,
     StoreUnavailable,
     WrongProcess,
 )
-from muniment.event import Actor, Change, Context, Event, Outcome, Target
+from muniment.event import SYSTEM_TENANT, Actor, Event, Outcome
 from muniment.indexer import Indexer
 from muniment.losses import LOSS_ACTION, Loss, Losses
 from muniment.processors import Processor
 from muniment.query import Order, Page
+from muniment.receipts import Receipt, lost_receipt, receipt_for
 from muniment.recorder import Placement, Recorder, Settings
+from muniment.sealing import EventFields, Sealer, given, utc_now
 from muniment.searching import Searcher
-from muniment.sealing import Receipt, Sealer, differing_fields, utc_now
 from muniment.spool import Spool
 from muniment.stores import open_store
-from muniment.stores.base import Sealed, Store, StoredEvent
+from muniment.stores.base import Sealed, Store
 
 OnError = Literal["raise", "log"]
+_SEALED_AT_ONCE: Final = 500
 
 
 class AuditLog:
@@ -65,7 +67,11 @@ class AuditLog:
         """Use a store that is not open yet; the options are those of `open`."""
         _check_choice("on_error", on_error, ("raise", "log"))
         _check_choice("overflow", overflow, ("spool", "drop"))
-        for name, value in (("deadline", deadline), ("max_batch", max_batch), ("max_queue", max_queue)):
+        for name, value in (
+            ("deadline", deadline),
+            ("max_batch", max_batch),
+            ("max_queue", max_queue),
+        ):
             if not value > 0:
                 msg = f"{name}: is {value}, not above 0"
                 raise InvalidConfig(msg)
@@ -82,7 +88,7 @@ class AuditLog:
             entropy=entropy,
         )
         losses = Sealer(clock=clock, entropy=entropy)
-        self._losses = Losses(lambda loss: _seal_loss(losses, loss))
+        self._losses = Losses(lambda loss: _seal_loss(losses, loss), clock)
         self._searcher = Searcher(store, self.catalogue, tenant_id=tenant_id, clock=clock)
         self._spool = Spool(Path(spool_dir) if spool_dir else default_spool_directory(store.url))
         self._settings = Settings(
@@ -129,7 +135,9 @@ class AuditLog:
         try:
             await self.store.open()
         except StoreUnavailable as error:
-            self._diagnostics.report(30, "store", "the store can't be reached yet: %s", error)
+            self._diagnostics.report(
+                logging.WARNING, "store", "the store can't be reached yet: %s", error
+            )
         except BaseException:
             await self.store.close()
             raise
@@ -173,19 +181,8 @@ class AuditLog:
         self,
         action: str | Event,
         *,
-        tenant_id: str | None = None,
-        actor: Actor | None = None,
-        targets: Sequence[Target] | None = None,
-        outcome: Outcome | str | None = None,
-        reason: str | None = None,
-        changes: Sequence[Change] | None = None,
-        context: Context | None = None,
-        details: dict[str, Any] | None = None,
-        organization_id: str | None = None,
-        occurred_at: datetime | None = None,
-        event_id: str | None = None,
-        idempotency_key: str | None = None,
         on_error: OnError | None = None,
+        **fields: Unpack[EventFields],
     ) -> Receipt:
         """Record one event, durably before it returns, and get its `Receipt`.
 
@@ -195,9 +192,7 @@ class AuditLog:
         if the store won't have it, `NotDurable` if neither store nor spool could take it; under
         `on_error="log"` these are logged instead, and the receipt says "lost".
         """
-        given = _given(locals())
-        receipts = await self._record([(action, given)], on_error)
-        return receipts[0]
+        return (await self._record([(action, given(fields))], on_error))[0]
 
     async def record_many(
         self, events: Iterable[Event], *, on_error: OnError | None = None
@@ -213,35 +208,25 @@ class AuditLog:
         self,
         action: str | Event,
         *,
-        tenant_id: str | None = None,
-        actor: Actor | None = None,
-        targets: Sequence[Target] | None = None,
-        outcome: Outcome | str | None = None,
-        reason: str | None = None,
-        changes: Sequence[Change] | None = None,
-        context: Context | None = None,
-        details: dict[str, Any] | None = None,
-        organization_id: str | None = None,
-        occurred_at: datetime | None = None,
-        event_id: str | None = None,
-        idempotency_key: str | None = None,
         on_error: OnError | None = None,
+        **fields: Unpack[EventFields],
     ) -> None:
         """Queue one event and return at once; it is durable after `flush`, or an orderly `close`.
 
         Takes a snapshot: what the caller changes afterwards changes nothing. May be called from
         any thread. Raises `InvalidEvent` unless `on_error` is "log".
         """
+        what = given(fields)
         recorder = self._open_recorder()
         try:
-            recorder.offer(self._seal(action, _given(locals())))
+            recorder.offer(self._seal(action, what))
         except MunimentError as error:
             if (on_error or self._on_error) == "raise":
                 raise
-            self._diagnostics.report(40, "emit", "an event is lost: %s", error)
+            self._lose(action, what, error)
 
     async def record_in(
-        self, connection: Any, action: str | Event, **fields: Any
+        self, connection: Any, action: str | Event, **fields: Unpack[EventFields]
     ) -> Receipt:
         """Record one event in the caller's own transaction: it commits or rolls back with it.
 
@@ -250,13 +235,13 @@ class AuditLog:
         Raises always, whatever `on_error` says: the transaction is the caller's to decide on.
         """
         self._open_recorder()
-        sealed = self._seal(action, fields)
+        sealed = self._seal(action, given(fields))
         already = await self.store.append_in(connection, sealed)
-        return self._receipt(sealed, Placement("transaction", already))
+        return receipt_for(sealed, Placement("transaction", already))
 
     @asynccontextmanager
     async def action(
-        self, action: str, *, details: dict[str, Any] | None = None, **fields: Any
+        self, action: str, *, on_error: OnError | None = None, **fields: Unpack[EventFields]
     ) -> AsyncIterator[ActionScope]:
         """Record one event when the block ends, with its outcome, duration and error.
 
@@ -264,7 +249,11 @@ class AuditLog:
         exception makes the outcome `failure` (`denied` for a `PermissionError`), becomes the
         reason, and passes through.
         """
-        async with scope(self._record_one, action, dict(details or {}), fields) as running:
+
+        async def record(action: str, finished: dict[str, Any]) -> None:
+            await self._record([(action, finished)], on_error)
+
+        async with scope(record, action, given(fields)) as running:
             yield running
 
     # --- finding
@@ -341,38 +330,47 @@ class AuditLog:
 
     # --- how it is done
 
-    async def _record_one(self, action: str, fields: dict[str, Any]) -> Receipt:
-        on_error = fields.pop("on_error", None)
-        return (await self._record([(action, fields)], on_error))[0]
-
     async def _record(
         self, given: Sequence[tuple[str | Event, dict[str, Any]]], on_error: OnError | None
     ) -> list[Receipt]:
         recorder = self._open_recorder()
         policy = on_error or self._on_error
         sealed: list[Sealed | None] = []
-        for action, fields in given:
+        for n, (action, fields) in enumerate(given):
+            if n % _SEALED_AT_ONCE == _SEALED_AT_ONCE - 1:
+                await asyncio.sleep(0)  # a long list must not hold up the loop
             try:
                 sealed.append(self._seal(action, fields))
             except MunimentError as error:
                 if policy == "raise":
                     raise
-                self._diagnostics.report(40, "record", "an event is lost: %s", error)
+                self._lose(action, fields, error)
                 sealed.append(None)
         ticket = recorder.submit([event for event in sealed if event is not None])
         placements = iter(await ticket.future)
         receipts, failures = [], []
         for event in sealed:
+            if event is None:
+                receipts.append(lost_receipt(None))
+                continue
             try:
-                placed = Placement("lost") if event is None else next(placements)
-                receipts.append(self._receipt(event, placed))
+                receipts.append(receipt_for(event, next(placements)))
             except MunimentError as error:
                 failures.append(error)
-                self._diagnostics.report(40, "record", "%s", error)
-                receipts.append(_lost(event))
+                if policy != "raise":
+                    self._diagnostics.report(logging.ERROR, "record", "%s", error)
+                receipts.append(lost_receipt(event))
         if failures and policy == "raise":
             raise failures[0]
         return receipts
+
+    def _lose(self, action: str | Event, fields: dict[str, Any], error: MunimentError) -> None:
+        """Count and log an event that can't be recorded and may not break its caller."""
+        tenant_id = action.tenant_id if isinstance(action, Event) else fields.get("tenant_id")
+        if not isinstance(tenant_id, str) or self._tenant_id is not None:
+            tenant_id = self._tenant_id
+        self._open_recorder().lose(tenant_id or SYSTEM_TENANT, str(error))
+        self._diagnostics.report(logging.ERROR, "record", "an event is lost: %s", error)
 
     def _seal(self, action: str | Event, fields: dict[str, Any]) -> Sealed:
         if isinstance(action, Event):
@@ -380,33 +378,7 @@ class AuditLog:
                 msg = "with an Event, give no other fields"
                 raise InvalidConfig(msg)
             return self._sealer.seal(action)
-        event = self._sealer.make(action, fields)
-        return self._sealer.seal(event, may_repeat="event_id" in fields)
-
-    def _receipt(self, event: Sealed | None, placed: Placement) -> Receipt:
-        if placed.error is not None:
-            raise placed.error
-        if event is None:
-            return _lost(event)
-        place: Any = placed.place
-        there = placed.already
-        if there is None:
-            return Receipt(
-                tenant_id=event.tenant_id,
-                event_id=event.event_id,
-                leaf_hash=event.leaf_hash,
-                durable_in=place,
-            )
-        differing = differing_fields(event, there)
-        if differing:
-            raise Conflict(there.event_id, differing)
-        return Receipt(
-            tenant_id=there.tenant_id,
-            event_id=there.event_id,
-            leaf_hash=there.leaf_hash,
-            durable_in=place,
-            already=True,
-        )
+        return self._sealer.seal_call(action, fields)
 
     def _open_recorder(self) -> Recorder:
         if self._recorder is None:
@@ -416,37 +388,6 @@ class AuditLog:
         return self._recorder
 
 
-_FIELDS = (
-    "tenant_id",
-    "actor",
-    "targets",
-    "outcome",
-    "reason",
-    "changes",
-    "context",
-    "details",
-    "organization_id",
-    "occurred_at",
-    "event_id",
-    "idempotency_key",
-)
-
-
-def _given(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {name: arguments[name] for name in _FIELDS if arguments[name] is not None}
-
-
-def _lost(event: Sealed | None) -> Receipt:
-    if event is None:
-        return Receipt(tenant_id="", event_id="", leaf_hash=b"", durable_in="lost")
-    return Receipt(
-        tenant_id=event.tenant_id,
-        event_id=event.event_id,
-        leaf_hash=event.leaf_hash,
-        durable_in="lost",
-    )
-
-
 def _seal_loss(sealer: Sealer, loss: Loss) -> Sealed:
     given = {
         "tenant_id": loss.tenant_id,
@@ -454,7 +395,7 @@ def _seal_loss(sealer: Sealer, loss: Loss) -> Sealed:
         "outcome": Outcome.FAILURE,
         "details": loss.details(),
     }
-    return sealer.seal(sealer.make(LOSS_ACTION, given))
+    return sealer.seal_call(LOSS_ACTION, given)
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

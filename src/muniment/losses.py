@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -38,8 +37,9 @@ class Loss(msgspec.Struct):
 class Losses:
     """The losses that are not recorded yet. `seal` makes the `audit.loss` event of one."""
 
-    def __init__(self, seal: Callable[[Loss], Sealed]) -> None:
+    def __init__(self, seal: Callable[[Loss], Sealed], clock: Callable[[], datetime]) -> None:
         self._seal = seal
+        self._clock = clock
         self._by_tenant: dict[str, Loss] = {}
 
     def __bool__(self) -> bool:
@@ -50,6 +50,11 @@ class Losses:
         for event in events:
             moment = time_of(event.event_id)
             self.put_back(Loss(event.tenant_id, 1, moment, moment, [reason]))
+
+    def count_one(self, tenant_id: str, reason: str) -> None:
+        """Add an event that was lost just now."""
+        now = self._clock()
+        self.put_back(Loss(tenant_id, 1, now, now, [reason]))
 
     def put_back(self, loss: Loss) -> None:
         """Add a loss that could not be recorded."""
@@ -64,8 +69,8 @@ class Losses:
             if reason not in known.reasons and len(known.reasons) < _MANY_REASONS:
                 known.reasons.append(reason)
 
-    def take(self) -> list[tuple[Callable[[], Sealed], Loss]]:
-        """All losses, each with what seals its event; none are kept."""
+    def take(self) -> list[tuple[Loss, Sealed]]:
+        """All losses with their sealed events; none are kept."""
         taken = list(self._by_tenant.values())
         self._by_tenant = {}
-        return [(partial(self._seal, loss), loss) for loss in taken]
+        return [(loss, self._seal(loss)) for loss in taken]

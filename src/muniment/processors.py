@@ -82,12 +82,15 @@ def stamped_fields(source: Event, processed: Event) -> tuple[str, ...]:
     """The paths that are filled in `processed` and were empty in `source`."""
     if processed is source:
         return ()
-    found = []
-    for name in ("reason", "organization_id", "targets", "changes"):
-        if not getattr(source, name) and getattr(processed, name):
-            found.append(name)
-    for name in Context.__struct_fields__:
-        if getattr(source.context, name) is None and getattr(processed.context, name) is not None:
-            found.append(f"context.{name}")
+    found = [
+        name
+        for name in ("reason", "organization_id", "targets", "changes")
+        if not getattr(source, name) and getattr(processed, name)
+    ]
+    found.extend(
+        f"context.{name}"
+        for name in Context.__struct_fields__
+        if getattr(source.context, name) is None and getattr(processed.context, name) is not None
+    )
     found.extend(f"details.{key}" for key in processed.details if key not in source.details)
     return tuple(found)

@@ -29,32 +29,33 @@ TERM_SEPARATOR: Final = "\x1f"
 
 def index_terms(event: Event) -> str:
     """The terms under which an event is found, each between two separators; the action first."""
-    terms = ["", f"action:{event.action}", f"outcome:{event.outcome.value}"]
     actor = event.actor
-    terms.append(f"actor:{actor.id}")
-    terms.append(f"actor_type:{actor.type}")
-    user = agent = False
-    for link in actor.chain():
-        if link.type == "user" and not user:
-            user = True
-            terms.append(f"user:{link.id}")
-        elif link.type == "agent" and not agent:
-            agent = True
-            terms.append(f"agent:{link.id}")
-    for target in event.targets:
-        terms.append(f"target:{target.id}")
-        terms.append(f"target_type:{target.type}")
+    found = (
+        f"\x1faction:{event.action}\x1foutcome:{event.outcome._value_}\x1factor:{actor.id}"
+        f"\x1factor_type:{actor.type}\x1f"
+    )
+    if actor.type == "user":
+        found += f"user:{actor.id}\x1f"
+    elif actor.type == "agent":
+        found += f"agent:{actor.id}\x1f"
+    if actor.on_behalf_of is not None:
+        if actor.type != "user" and (user_id := event.user_id) is not None:
+            found += f"user:{user_id}\x1f"
+        if actor.type != "agent" and (agent_id := event.agent_id) is not None:
+            found += f"agent:{agent_id}\x1f"
+    if event.targets:
+        named = [f"target:{target.id}\x1ftarget_type:{target.type}" for target in event.targets]
+        if len(named) > 1:
+            named = list(dict.fromkeys("\x1f".join(named).split("\x1f")))
+        found += "\x1f".join(named) + "\x1f"
     context = event.context
     if context.request_id is not None:
-        terms.append(f"request:{context.request_id}")
+        found += f"request:{context.request_id}\x1f"
     if context.trace_id is not None:
-        terms.append(f"trace:{context.trace_id}")
+        found += f"trace:{context.trace_id}\x1f"
     if context.run_id is not None:
-        terms.append(f"run:{context.run_id}")
-    if len(event.targets) > 1:
-        terms = list(dict.fromkeys(terms))
-    terms.append("")
-    return TERM_SEPARATOR.join(terms)
+        found += f"run:{context.run_id}\x1f"
+    return found
 
 
 class Clause(msgspec.Struct, frozen=True):
@@ -171,7 +172,12 @@ def make_filter(*, now: datetime, given: Mapping[str, Any]) -> EventFilter:
     )
     if "category" in values:
         values["category"] = _choice(Category, "category", values["category"])
-    if "actor_type" in values and values["actor_type"] not in {"user", "agent", "service", "system"}:
+    if "actor_type" in values and values["actor_type"] not in {
+        "user",
+        "agent",
+        "service",
+        "system",
+    }:
         raise InvalidQuery("actor_type", "is none of user, agent, service, system")
     for name in ("since", "until"):
         if name in values:
@@ -279,7 +285,9 @@ def resume(text: str, order: Order, wanted: EventFilter) -> tuple[Cursor, EventF
     if cursor is None or cursor.version != _CURSOR_VERSION or not is_event_id(cursor.event_id):
         raise InvalidQuery("cursor", "isn't one; pass the next_cursor of a page as it came")
     if cursor.order != order or cursor.filter_digest != filter_digest(wanted):
-        raise InvalidQuery("cursor", "belongs to another search; repeat that one's filter and order")
+        raise InvalidQuery(
+            "cursor", "belongs to another search; repeat that one's filter and order"
+        )
     return cursor, msgspec.structs.replace(wanted, since=cursor.since, until=cursor.until)
 
 

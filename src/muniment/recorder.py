@@ -1,8 +1,7 @@
-"""Queue -> batch -> group commit, with the spool behind it.
+"""Queue -> batch -> group commit.
 
 One loop takes whatever has queued up while the last commit was under way, and commits that in one
-transaction. When the store fails or is late, batches go to the spool instead, and so does all that
-follows, until a second loop has drained the spool in order. So the order of recording holds.
+transaction. When the store fails or is late, batches go to the backlog instead.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import msgspec
 
+from muniment.backlog import Backlog
 from muniment.diagnostics import Diagnostics
 from muniment.errors import (
     EventRefused,
@@ -25,16 +24,12 @@ from muniment.errors import (
     NotDurable,
     SpoolError,
     StoreError,
-    StoreUnavailable,
 )
 from muniment.losses import Losses
 from muniment.spool import Spool
 from muniment.stores.base import Sealed, Store, StoredEvent
 
-_FIRST_PAUSE: Final = 0.05
-_LONGEST_PAUSE: Final = 5.0
-_DRAIN_PATIENCE: Final = 10.0
-_T = TypeVar("_T")
+_FLUSH_POLL: Final = 0.001
 
 
 class Placement(msgspec.Struct, frozen=True, gc=False):
@@ -60,6 +55,7 @@ class Ticket:
         self.future: asyncio.Future[list[Placement]] = loop.create_future()
 
     def place(self, n: int, placement: Placement) -> None:
+        """Say where the n-th event ended."""
         self.placements[n] = placement
         self._missing -= 1
         if self._missing <= 0 and not self.future.done():
@@ -77,7 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     A batch holds at most `max_batch` events and about `max_batch_bytes` of bodies. From
     `max_queue` waiting events on, `emit` moves them to the spool, or drops and counts them if
-    `overflow` is "drop"; beyond four times as many nothing but dropping keeps memory bounded.
+    `overflow` is "drop"; at four times as many nothing but dropping keeps memory bounded.
     """
 
     deadline: float = 2.0
@@ -102,64 +98,49 @@ class Recorder:
         on_stored: Callable[[int], None],
     ) -> None:
         self._store = store
-        self._spool = spool
         self._settings = settings
         self._diagnostics = diagnostics
         self._losses = losses
         self._on_stored = on_stored
+        self._backlog = Backlog(
+            store,
+            spool,
+            diagnostics=diagnostics,
+            on_drained=on_stored,
+            on_empty=self._record_losses,
+        )
+        self._backlog.is_spilling = lambda: self._spilling
         self._queue: deque[_Queued] = deque()
         self._queue_bytes = 0
         self._inflight: list[_Queued] = []
         self._inflight_spooled = False
         self._spilling = False
-        self._spool_first = False
         self._closing = False
-        self._spool_thread = ThreadPoolExecutor(1, thread_name_prefix="muniment-spool")
-        self._tasks: list[asyncio.Task[None]] = []
-        self._abandoned: set[asyncio.Future[Any]] = set()
-        self.counts: dict[str, int] = dict.fromkeys(
-            ("stored", "spooled", "drained", "refused", "dropped", "batches", "already"), 0
-        )
+        self._task: asyncio.Task[None] | None = None
+        self._counts = dict.fromkeys(("stored", "already", "spooled", "dropped", "batches"), 0)
         self.last_commit_seconds = 0.0
         self.last_batch = 0
 
     # --- life
 
     async def start(self) -> None:
-        """Begin, in the running loop. What earlier processes left in the spool is drained first."""
+        """Begin, in the running loop."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._wake = asyncio.Event()
-        self._drain_wake = asyncio.Event()
-        self._spool_lock = asyncio.Lock()
-        try:
-            await self._in_spool_thread(self._spool.adopt_orphans)
-            self._spool_first = await self._in_spool_thread(lambda: self._spool.pending) > 0
-        except SpoolError as error:
-            self._diagnostics.report(logging.ERROR, "spool", "the spool can't be read: %s", error)
-        self._tasks = [
-            asyncio.create_task(self._record_batches(), name="muniment-recorder"),
-            asyncio.create_task(self._drain(), name="muniment-drain"),
-        ]
-        if self._spool_first:
-            self._drain_wake.set()
+        await self._backlog.start()
+        self._task = asyncio.create_task(self._record_batches(), name="muniment-recorder")
 
     async def close(self) -> None:
         """Place everything that is queued, in the store or in the spool; then stop."""
-        if not self._tasks:
+        if self._task is None:
             return
         self._closing = True
         self._wake.set()
-        recording, draining = self._tasks
-        await asyncio.wait({recording})
+        await asyncio.wait({self._task})
+        self._task = None
         await self._record_losses(last=True)
-        draining.cancel()
-        await asyncio.wait({draining})
-        for late in self._abandoned:
-            late.cancel()
-        await self._in_spool_thread(self._spool.close)
-        self._tasks = []
-        self._spool_thread.shutdown(wait=False)
+        await self._backlog.close()
 
     # --- what callers do
 
@@ -197,12 +178,14 @@ class Recorder:
     async def flush(self) -> None:
         """Wait until every event queued so far is placed."""
         while self._queue or self._inflight or self._spilling:
-            last = (self._queue or self._inflight or [None])[-1]
-            if last is None or last.ticket is None:
-                self._wake.set()
-                await asyncio.sleep(0.001)
-            else:
-                await asyncio.wait({last.ticket.future})
+            self._wake.set()
+            await asyncio.sleep(_FLUSH_POLL)
+
+    def lose(self, tenant_id: str, reason: str) -> None:
+        """Count an event that could not even be sealed."""
+        self._counts["dropped"] += 1
+        self._losses.count_one(tenant_id, reason)
+        self._wake.set()
 
     @property
     def waiting(self) -> int:
@@ -212,7 +195,16 @@ class Recorder:
     @property
     def is_spooling(self) -> bool:
         """Whether events go to the spool now, because the store is down or the spool not empty."""
-        return self._spool_first
+        return self._backlog.is_first
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many events were placed where since the log was opened."""
+        return {
+            **self._counts,
+            "drained": self._backlog.drained,
+            "refused": self._backlog.refused,
+        }
 
     # --- the recording loop
 
@@ -223,6 +215,8 @@ class Recorder:
                     return
                 self._wake.clear()
                 await self._wake.wait()
+                if self._losses and not self._queue:
+                    await self._record_losses()
                 continue
             batch = self._take()
             try:
@@ -236,14 +230,13 @@ class Recorder:
 
     def _take(self) -> list[_Queued]:
         batch: list[_Queued] = []
-        queue, size = self._queue, 0
-        most, most_bytes = self._settings.max_batch, self._settings.max_batch_bytes
+        size = 0
         self._inflight_spooled = False
         self._inflight = batch
-        while len(batch) < most and size < most_bytes:
+        while len(batch) < self._settings.max_batch and size < self._settings.max_batch_bytes:
             try:
-                queued = queue.popleft()
-            except IndexError:
+                queued = self._queue.popleft()
+            except IndexError:  # the spool's thread takes from it too
                 break
             batch.append(queued)
             size += len(queued.event.body)
@@ -251,13 +244,11 @@ class Recorder:
         return batch
 
     async def _deliver(self, batch: list[_Queued]) -> None:
-        if not batch:
-            return
-        if self._spool_first and await self._spool_unless_drained(batch):
+        if not batch or (self._backlog.is_first and await self._take_to_backlog(batch)):
             return
         started = self._loop.time()
         try:
-            already = await self._in_time(
+            already = await self._backlog.in_time(
                 self._store.append([q.event for q in batch]), self._settings.deadline
             )
         except EventRefused as error:
@@ -267,40 +258,19 @@ class Recorder:
             self._diagnostics.report(
                 logging.WARNING, "store", "the store fails, events go to the spool: %s", error
             )
-            self._spool_first = True
-            await self._spool_unless_drained(batch)
-            self._drain_wake.set()
+            self._backlog.begin()
+            await self._take_to_backlog(batch)
             return
         self.last_commit_seconds = self._loop.time() - started
         self.last_batch = len(batch)
-        self.counts["batches"] += 1
+        self._counts["batches"] += 1
         self._place_stored(batch, already)
         if self._losses:
             await self._record_losses()
 
-    async def _in_time(self, work: Any, seconds: float) -> Mapping[int, StoredEvent]:
-        """The result of `work`, or `StoreUnavailable` once it is late.
-
-        A late call is cancelled but not waited for: a hung store may not even heed that.
-        """
-        task = asyncio.ensure_future(work)
-        done, _ = await asyncio.wait({task}, timeout=seconds)
-        if done:
-            result: Mapping[int, StoredEvent] = task.result()
-            return result
-        task.cancel()
-        self._abandoned.add(task)
-        task.add_done_callback(self._forget)
-        raise StoreUnavailable(f"no answer within {seconds:g} s")
-
-    def _forget(self, task: asyncio.Future[Any]) -> None:
-        self._abandoned.discard(task)
-        if not task.cancelled():
-            task.exception()
-
     def _place_stored(self, batch: list[_Queued], already: Mapping[int, StoredEvent]) -> None:
-        self.counts["stored"] += len(batch) - len(already)
-        self.counts["already"] += len(already)
+        self._counts["stored"] += len(batch) - len(already)
+        self._counts["already"] += len(already)
         for n, queued in enumerate(batch):
             if queued.ticket is not None:
                 there = already.get(n) if already else None
@@ -317,35 +287,33 @@ class Recorder:
             return
         (queued,) = batch
         try:
-            path = await self._in_spool_thread(lambda: self._spool.quarantine(queued.event, str(error)))
+            refused = await self._backlog.quarantine(queued.event, error)
         except SpoolError as spool_error:
             self._fail(batch, NotDurable(f"{error}; and no quarantine: {spool_error}"))
             return
-        self.counts["refused"] += 1
-        refused = EventRefused(f"{error}; the event is in quarantine: {path}")
-        self._diagnostics.report(logging.ERROR, "refused", "an event was refused: %s", refused)
         if queued.ticket is not None:
             queued.ticket.place(queued.place_in_ticket, Placement("lost", error=refused))
 
-    # --- the spool
-
-    async def _spool_unless_drained(self, batch: list[_Queued]) -> bool:
-        """Spool the batch, or return False if the spool was drained while we waited for it."""
-        async with self._spool_lock:
-            if not self._spool_first:
+    async def _take_to_backlog(self, batch: list[_Queued]) -> bool:
+        """Spool the batch; False if the backlog was drained while we waited for it."""
+        try:
+            events = [q.event for q in batch]
+            if not await self._backlog.take(events, spooled=lambda: self._inflight_spooled):
                 return False
-            try:
-                if not self._inflight_spooled:
-                    await self._in_spool_thread(lambda: self._spool.append([q.event for q in batch]))
-            except SpoolError as error:
-                self._fail(batch, NotDurable(f"the store is down, and the spool fails: {error}"))
-                return True
-        self.counts["spooled"] += len(batch)
+        except SpoolError as error:
+            self._fail(batch, NotDurable(f"the store is down, and the spool fails: {error}"))
+            return True
+        self._spooled(batch)
+        return True
+
+    def _spooled(self, batch: list[_Queued]) -> None:
+        self._counts["spooled"] += len(batch)
         for queued in batch:
             if queued.ticket is not None:
                 queued.ticket.place(queued.place_in_ticket, _SPOOLED)
-        self._drain_wake.set()
-        return True
+        self._backlog.wake()
+
+    # --- overflow
 
     def _is_over(self, times: int) -> bool:
         settings = self._settings
@@ -356,11 +324,10 @@ class Recorder:
 
     def _spill_soon(self) -> None:
         """Have the spool's thread empty the queue, however busy the event loop is kept."""
-        if self._spilling or self._settings.overflow != "spool":
-            return
-        self._spilling = True
-        self._spool_first = True
-        self._spool_thread.submit(self._spill)
+        if not self._spilling and self._settings.overflow == "spool":
+            self._spilling = True
+            self._backlog.begin()
+            self._backlog.submit(self._spill)
 
     def _spill(self) -> None:
         """Move the queue to the spool, behind the batch that is being committed: order holds.
@@ -377,107 +344,40 @@ class Recorder:
                     break
             self._queue_bytes -= sum(len(q.event.body) for q in batch)
             try:
-                self._spool.append([q.event for q in (*inflight, *batch)])
+                self._backlog.append_here([q.event for q in (*inflight, *batch)])
             except SpoolError as error:
-                self._loop.call_soon_threadsafe(
-                    self._fail, batch, NotDurable(f"the queue is full, and the spool fails: {error}")
-                )
+                lost = NotDurable(f"the queue is full, and the spool fails: {error}")
+                self._loop.call_soon_threadsafe(self._fail, batch, lost)
             else:
                 self._inflight_spooled = True
-                self._loop.call_soon_threadsafe(self._spilled, batch)
+                self._loop.call_soon_threadsafe(self._spooled, batch)
         finally:
             self._spilling = False
-
-    def _spilled(self, batch: list[_Queued]) -> None:
-        self.counts["spooled"] += len(batch)
-        for queued in batch:
-            if queued.ticket is not None:
-                queued.ticket.place(queued.place_in_ticket, _SPOOLED)
-        self._drain_wake.set()
-
-    async def _drain(self) -> None:
-        """Bring the spool into the store, in order, trying ever less often while it is down."""
-        pause = _FIRST_PAUSE
-        while True:
-            await self._drain_wake.wait()
-            try:
-                drained_all = await self._drain_some()
-            except (StoreError, SpoolError) as error:
-                self._diagnostics.report(logging.WARNING, "drain", "draining waits: %s", error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
-                continue
-            pause = _FIRST_PAUSE
-            if drained_all:
-                self._drain_wake.clear()
-                self._diagnostics.info("the spool is drained; events go to the store again")
-                await self._record_losses()
-
-    async def _drain_some(self) -> bool:
-        settings = self._settings
-        events = await self._in_spool_thread(
-            lambda: self._spool.peek(settings.max_batch, settings.max_batch_bytes)
-        )
-        if events:
-            refused = await self._drain_batch(events)
-            await self._in_spool_thread(lambda: self._spool.acknowledge(len(events)))
-            self.counts["drained"] += len(events) - refused
-            self._on_stored(len(events))
-            return False
-        async with self._spool_lock:
-            empty = await self._in_spool_thread(lambda: self._spool.pending) == 0
-            if empty and not self._spilling:
-                self._spool_first = False
-                return True
-        return False
-
-    async def _drain_batch(self, events: Sequence[Sealed]) -> int:
-        """Store a batch of the spool; those that the store refuses are quarantined and counted."""
-        try:
-            await self._in_time(self._store.append(events), _DRAIN_PATIENCE)
-        except EventRefused as error:
-            if len(events) > 1:
-                middle = len(events) // 2
-                first = await self._drain_batch(events[:middle])
-                return first + await self._drain_batch(events[middle:])
-            reason = str(error)
-            await self._in_spool_thread(lambda: self._spool.quarantine(events[0], reason))
-            self.counts["refused"] += 1
-            self._diagnostics.report(logging.ERROR, "refused", "an event was refused: %s", error)
-            return 1
-        return 0
-
-    async def _in_spool_thread(self, work: Callable[[], _T]) -> _T:
-        return await self._loop.run_in_executor(self._spool_thread, work)
 
     # --- losses
 
     def _fail(self, batch: Sequence[_Queued], error: NotDurable) -> None:
-        """Nothing could take the batch: tell those who wait, count the rest."""
+        """Nothing could take the batch: tell those who wait, and count it."""
         self._drop([q.event for q in batch], str(error))
         for queued in batch:
             if queued.ticket is not None:
                 queued.ticket.place(queued.place_in_ticket, Placement("lost", error=error))
 
     def _drop(self, events: Sequence[Sealed], reason: str) -> None:
-        self.counts["dropped"] += len(events)
+        self._counts["dropped"] += len(events)
         self._losses.count(events, reason)
         self._diagnostics.report(logging.ERROR, "lost", "events are lost: %s", reason)
 
     async def _record_losses(self, *, last: bool = False) -> None:
         """Record what was lost, now that something can be recorded."""
-        for seal, count in self._losses.take():
-            event = seal()
+        for loss, event in self._losses.take():
             try:
-                await self._in_time(self._store.append([event]), self._settings.deadline)
+                await self._backlog.in_time(self._store.append([event]), self._settings.deadline)
             except StoreError:
-                if last and await self._spooled_last(event):
-                    continue
-                self._losses.put_back(count)
-
-    async def _spooled_last(self, event: Sealed) -> bool:
-        try:
-            await self._in_spool_thread(lambda: self._spool.append([event]))
-        except SpoolError:
-            return False
-        return True
+                try:
+                    if not last:
+                        self._losses.put_back(loss)
+                    else:
+                        await self._backlog.append([event])
+                except SpoolError as error:
+                    self._diagnostics.report(logging.ERROR, "loss", "not even noted: %s", error)

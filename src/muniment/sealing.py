@@ -1,41 +1,54 @@
-"""Sealing: from what a caller gives to an event's final body, and back to compare two of them."""
+"""Sealing: from what a caller gives to an event's final body."""
 
 from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, TypedDict
 
-import msgspec
 from msgspec.structs import force_setattr
 
-from muniment.canonical import MAX_DETAILS_BYTES, decode, encode, leaf_hash
+from muniment.canonical import MAX_DETAILS_BYTES, encode, leaf_hash
+from muniment.checks import wrong_type
 from muniment.errors import InvalidEvent
-from muniment.event import Event
+from muniment.event import Actor, Change, Context, Event, Outcome, Target
 from muniment.event_id import make_event_id
 from muniment.processors import Processor, stamped_fields
 from muniment.query import index_terms
-from muniment.stores.base import Sealed, StoredEvent
+from muniment.stores.base import Sealed
 
 MAX_AHEAD: Final = timedelta(hours=24)
-_LOGS_OWN: Final = ("recorded_at", "salt", "stamped", "schema_version")
 
 
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What `record` returns: the event's id, its leaf hash, and where it is durable.
+class EventFields(TypedDict, total=False):
+    """The fields of an event that a caller may give; None is the same as not given."""
 
-    `durable_in` is "store"; or "spool", the local overflow, if the store could not be reached;
-    or "transaction", if it commits with the caller's; or "lost", only under `on_error="log"`.
-    `already` says that the same event had been stored before; this is then that one's receipt.
-    """
+    tenant_id: str | None
+    actor: Actor | None
+    targets: Sequence[Target] | None
+    outcome: Outcome | str | None
+    reason: str | None
+    changes: Sequence[Change] | None
+    context: Context | None
+    details: dict[str, Any] | None
+    organization_id: str | None
+    occurred_at: datetime | None
+    event_id: str | None
+    idempotency_key: str | None
 
-    tenant_id: str
-    event_id: str
-    leaf_hash: bytes
-    durable_in: Literal["store", "spool", "transaction", "lost"]
-    already: bool = False
+
+def given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are not None. Raises `InvalidEvent` if an event has no such field."""
+    found = {name: value for name, value in fields.items() if value is not None}
+    if not found.keys() <= _NAMES:
+        name = min(found.keys() - _NAMES)
+        raise InvalidEvent(name, f"an event has no such field; it has {', '.join(sorted(_NAMES))}")
+    return found
+
+
+_NAMES: Final = frozenset(EventFields.__annotations__)
 
 
 def utc_now() -> datetime:
@@ -44,7 +57,7 @@ def utc_now() -> datetime:
 
 
 class Sealer:
-    """Makes events whole and seals them. `clock` and `entropy` are where time and chance come from."""
+    """Makes events whole and seals them; time and chance come from `clock` and `entropy`."""
 
     def __init__(
         self,
@@ -62,13 +75,12 @@ class Sealer:
         self._entropy = entropy
 
     def make(self, action: str, given: dict[str, Any]) -> Event:
-        """The event of one call's arguments; those that are None were not given."""
-        fields = {name: value for name, value in given.items() if value is not None}
+        """The event of one call's arguments."""
+        fields = dict(given)
         if self._tenant_id is not None:
             fields.setdefault("tenant_id", self._tenant_id)
         if "event_id" not in fields and "occurred_at" not in fields:
-            now = self._clock()
-            fields["occurred_at"] = now
+            fields["occurred_at"] = now = self._clock()
             if "idempotency_key" in fields:
                 # Another try comes at another time: the key alone must lead to the first one.
                 fields["stamped"] = ("occurred_at",)
@@ -76,10 +88,19 @@ class Sealer:
                 fields["event_id"] = make_event_id(now, self._entropy(8))
         return Event(action=action, **fields)
 
-    def seal(self, event: Event, *, may_repeat: bool = True) -> Sealed:
-        """Run the processors, stamp, encode and hash. Raises `InvalidEvent`."""
+    def seal_call(self, action: str, given: dict[str, Any]) -> Sealed:
+        """Make and seal the event of one call's arguments. Raises `InvalidEvent`."""
+        event = self.make(action, given)
+        whole = self._process(event) if self._processors else event
+        return self._seal(event, whole, may_repeat="event_id" in given)
+
+    def seal(self, event: Event) -> Sealed:
+        """Process, stamp, encode and hash an event, which stays as it is. Raises `InvalidEvent`."""
         if type(event) is not Event:
-            raise InvalidEvent("event", f"is {type(event).__name__}, not an Event")
+            raise InvalidEvent("event", wrong_type("an Event", event))
+        return self._seal(event, self._process(event), may_repeat=True)
+
+    def _seal(self, event: Event, whole: Event, *, may_repeat: bool) -> Sealed:
         if self._tenant_id is not None and event.tenant_id != self._tenant_id:
             raise InvalidEvent(
                 "tenant_id", f"is {event.tenant_id!r}, but this log is bound to {self._tenant_id!r}"
@@ -91,28 +112,29 @@ class Sealer:
                 f"{event.occurred_at.isoformat()} is over {MAX_AHEAD // timedelta(hours=1)} hours "
                 "ahead of this machine's clock",
             )
-        whole = self._process(event)
         force_setattr(whole, "recorded_at", now)
         force_setattr(whole, "salt", self._entropy(16).hex())
         body = encode(whole, max_details_bytes=self._max_details_bytes)
-        keyed = event.idempotency_key is not None
+        key = event.idempotency_key
         return Sealed(
             whole.tenant_id,
             whole.event_id,
             body,
             leaf_hash(body),
             index_terms(whole),
-            may_repeat or keyed,
-            event.idempotency_key if keyed and "occurred_at" in event.stamped else None,
+            may_repeat or key is not None,
+            key if key is not None and "occurred_at" in event.stamped else None,
         )
 
     def _process(self, event: Event) -> Event:
         """A fresh copy of the event, after the processors."""
+        if not self._processors:
+            return copy.copy(event)
         processed = event
         for processor in self._processors:
             processed = processor(processed)
         if type(processed) is not Event:
-            raise InvalidEvent("processors", f"returned {type(processed).__name__}, not an Event")
+            raise InvalidEvent("processors", "returned " + wrong_type("an Event", processed)[3:])
         for name in ("tenant_id", "event_id", "occurred_at", "idempotency_key"):
             if getattr(processed, name) != getattr(event, name):
                 raise InvalidEvent(name, "was changed by a processor, which may not")
@@ -121,27 +143,3 @@ class Sealer:
         if added:
             force_setattr(whole, "stamped", (*event.stamped, *added))
         return whole
-
-
-def differing_fields(ours: Sealed, theirs: StoredEvent) -> tuple[str, ...]:
-    """The fields that the source gave differently in two events of one id; erased ones differ not."""
-    if theirs.body is None or theirs.leaf_hash == ours.leaf_hash:
-        return ()
-    one, other = decode(ours.body), decode(theirs.body)
-    skipped = set(one.stamped) | set(other.stamped)
-    if "occurred_at" in skipped:
-        skipped.add("event_id")  # made from the time
-    left, right = _source_fields(one, skipped), _source_fields(other, skipped)
-    return tuple(
-        name for name in sorted(left.keys() | right.keys()) if left.get(name) != right.get(name)
-    )
-
-
-def _source_fields(event: Event, skipped: set[str]) -> dict[str, Any]:
-    fields: dict[str, Any] = msgspec.to_builtins(event)
-    flat = {k: v for k, v in fields.items() if k not in _LOGS_OWN and k not in skipped}
-    for part in ("context", "details"):
-        for key, value in flat.pop(part, {}).items():
-            if f"{part}.{key}" not in skipped:
-                flat[f"{part}.{key}"] = value
-    return flat

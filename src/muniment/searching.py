@@ -170,7 +170,10 @@ class Searcher:
         fitting = [
             f"action:{action}"
             for action in known
-            if (clause.category is not None and self._catalogue.category_of(action) == clause.category)
+            if (
+                clause.category is not None
+                and self._catalogue.category_of(action) == clause.category
+            )
             or f"action:{action}".startswith(clause.prefixes)
         ]
         return Clause(clause.kind, tuple(dict.fromkeys((*clause.exact, *fitting))))

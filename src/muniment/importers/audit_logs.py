@@ -13,7 +13,7 @@ kept in `details.other_columns`. The table is only read: `muniment.importers.tab
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import UTC, date, datetime
 from typing import Any, Final
@@ -35,63 +35,61 @@ _MICROSECONDS_FROM: Final = 10**14
 class AuditLogsImporter(Importer):
     """Reads the table `table` of the database at `url` (PostgreSQL or SQLite).
 
-    With `tenant_id`, every event is recorded under that tenant. `after` is the position of the
-    last item of an interrupted run, to go on behind it.
+    With `tenant_id`, every event is recorded under that tenant.
     """
 
     def __init__(
-        self,
-        url: str,
-        *,
-        table: str = "audit_logs",
-        tenant_id: str | None = None,
-        after: str | None = None,
+        self, url: str, *, table: str = "audit_logs", tenant_id: str | None = None
     ) -> None:
         self._table = AuditTable(url, table)
         self._tenant_id = tenant_id
-        self._after = after
+        self._after: str | None = None
         self._read = 0
         self.name = f"{table} at {self._table.place}"
 
-    async def items(self) -> AsyncIterator[Item]:
-        """One item for each line of the table, in order of (created_at, id)."""
+    def resume(self, position: str | None) -> None:
+        """Go on behind the item with that position: the last one an interrupted run recorded."""
+        self._after = position
+
+    async def items(self) -> AsyncGenerator[Item, None]:
+        """One item for each row of the table, in order of (created_at, id)."""
         name = self._table.name
-        async with aclosing(self._table.lines(after=self._after)) as lines:
-            async for line, position in lines:
+        async with aclosing(self._table.rows(after=self._after)) as rows:
+            async for row, position in rows:
                 self._read += 1
-                where = f"{name} id {line.get('id')}"
+                where = f"{name} id {row.get('id')}"
                 try:
-                    event = event_of_line(line, table=name, tenant_id=self._tenant_id)
+                    event = event_of_row(row, table=name, tenant_id=self._tenant_id)
                 except InvalidEvent as problem:
                     yield Item(where=where, problem=problem, position=position)
                 else:
                     yield Item(where=where, event=event, position=position)
 
     def progress(self) -> Progress:
-        """How many lines were read; counting them beforehand would read the whole table."""
+        """How many rows were read; counting them beforehand would read the whole table."""
         return Progress(self._read, None)
 
 
-def event_of_line(
-    line: Mapping[str, Any], *, table: str = "audit_logs", tenant_id: str | None = None
+def event_of_row(
+    row: Mapping[str, Any], *, table: str = "audit_logs", tenant_id: str | None = None
 ) -> Event:
-    """The event that a line of the table tells of. Raises `InvalidEvent`, naming the column."""
-    source_id = fit_id(line.get("id"))
+    """The event that a row of the table tells of. Raises `InvalidEvent`, naming the column."""
+    source_id = fit_id(row.get("id"))
     if source_id is None:
         raise InvalidEvent("id", "is NULL, so the event would be stored anew each time")
-    details = _details(line)
-    occurred_at = parse_created_at(line.get("created_at"))
-    context = Context(ip=_address(line.get("ip_address")))
+    details = _details(row)
+    occurred_at = parse_created_at(row.get("created_at"))
+    context = Context(ip=_address(row.get("ip_address")))
     target = fit_id(details.get("target_user_id"))
-    action = fit_id(line.get("action"))
+    action = fit_id(row.get("action"))
     if action is None:
         raise InvalidEvent("action", "is empty")
     return Event(
         action=action,
-        tenant_id=_tenant(line, details, tenant_id),
+        tenant_id=_tenant(row, details, tenant_id),
         idempotency_key=fit_id(f"audit_logs:{table}:{source_id}"),
         occurred_at=occurred_at,
-        actor=_actor(line),
+        actor=_actor(row),
         outcome=_outcome(action, details),
         reason=fit_text(details.get("error")),
         targets=() if target is None else (Target("user", target),),
@@ -117,7 +115,9 @@ def parse_created_at(value: Any) -> datetime:
     elif isinstance(value, date) and not isinstance(value, datetime):
         moment = datetime(value.year, value.month, value.day, tzinfo=UTC)
     if not isinstance(moment, datetime):
-        raise InvalidEvent("created_at", "is NULL" if value is None else f"{value!r:.60} is no time")
+        raise InvalidEvent(
+            "created_at", "is NULL" if value is None else f"{value!r:.60} is no time"
+        )
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
@@ -135,8 +135,8 @@ def _of_number(value: float) -> datetime:
         raise InvalidEvent("created_at", f"{value!r} is out of the range of times") from None
 
 
-def _details(line: Mapping[str, Any]) -> dict[str, Any]:
-    given = line.get("details")
+def _details(row: Mapping[str, Any]) -> dict[str, Any]:
+    given = row.get("details")
     if isinstance(given, bytes):
         given = given.decode(errors="backslashreplace")
     if isinstance(given, str):
@@ -147,20 +147,20 @@ def _details(line: Mapping[str, Any]) -> dict[str, Any]:
     if given is None:
         given = {}
     details = given if isinstance(given, dict) else {"value": given}
-    others = {k: v for k, v in line.items() if k not in _KNOWN_COLUMNS and v is not None}
+    others = {k: v for k, v in row.items() if k not in _KNOWN_COLUMNS and v is not None}
     if others:
         details = {**details, "other_columns": others}
     return details
 
 
-def _tenant(line: Mapping[str, Any], details: Mapping[str, Any], given: str | None) -> str:
+def _tenant(row: Mapping[str, Any], details: Mapping[str, Any], given: str | None) -> str:
     return (
-        given or fit_id(line.get("tenant_id")) or fit_id(details.get("tenant_id")) or SYSTEM_TENANT
+        given or fit_id(row.get("tenant_id")) or fit_id(details.get("tenant_id")) or SYSTEM_TENANT
     )
 
 
-def _actor(line: Mapping[str, Any]) -> Actor:
-    user_id, agent_id = fit_id(line.get("user_id")), fit_id(line.get("agent_id"))
+def _actor(row: Mapping[str, Any]) -> Actor:
+    user_id, agent_id = fit_id(row.get("user_id")), fit_id(row.get("agent_id"))
     user = None if user_id is None else Actor.user(user_id)
     if agent_id is not None:
         return Actor.agent(agent_id, on_behalf_of=user)

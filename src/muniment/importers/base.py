@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -41,7 +41,7 @@ class Importer(Protocol):
     name: str
     """What the source is called in messages; no password stands in it."""
 
-    def items(self) -> AsyncIterator[Item]:
+    def items(self) -> AsyncGenerator[Item, None]:
         """The source's items in its own order, once. Raises `MunimentError` if it can't be read."""
         ...
 

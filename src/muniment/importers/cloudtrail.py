@@ -14,7 +14,7 @@ Follows the CloudTrail record contents and userIdentity element of the AWS Cloud
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -79,7 +79,7 @@ class CloudTrailImporter(Importer):
         self._tenant_id = tenant_id
         self.name = self._file.name
 
-    async def items(self) -> AsyncIterator[Item]:
+    async def items(self) -> AsyncGenerator[Item, None]:
         """One item for each record."""
         with self._file.open() as file:
             for place, record, problem in records_of(file):

@@ -15,8 +15,8 @@ _ELLIPSIS: Final = "…".encode()
 def fit_id(value: object) -> str | None:
     """An id that an event can hold, made from a foreign one; None if there is nothing to hold.
 
-    Control characters are escaped (`\\x1b`). What is over 512 bytes keeps its beginning and gets
-    the start of its SHA-256, so that two long ids stay two.
+    Control characters are escaped. What is over 512 bytes keeps its beginning and gets the start
+    of its SHA-256, so that two long ids stay two.
     """
     if value is None or isinstance(value, dict | list | bool):
         return None

@@ -6,7 +6,7 @@ An imported event keeps its event_id, its times of occurring and all else that i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -31,7 +31,7 @@ class JsonlImporter(Importer):
         self._tenant_id = tenant_id
         self.name = self._file.name
 
-    async def items(self) -> AsyncIterator[Item]:
+    async def items(self) -> AsyncGenerator[Item, None]:
         """One item for each line that isn't blank."""
         with self._file.open() as file:
             for number, line in lines_of(file):

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from muniment.errors import SchemaMismatch
 from muniment.query import Clause, Order
 
 
@@ -77,7 +78,17 @@ class SchemaStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_current(self) -> bool:
+        """Whether there is nothing to migrate."""
         return self.current == self.wanted
+
+    def refuse_newer(self) -> None:
+        """Raise `SchemaMismatch` if the schema is newer than this version of muniment."""
+        if not self.known:
+            msg = (
+                f"the database has schema {self.current}, newer than {self.wanted}, the newest that "
+                "this version of muniment knows: install a newer muniment"
+            )
+            raise SchemaMismatch(msg)
 
 
 class Store(ABC):
@@ -93,15 +104,19 @@ class Store(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """Connect and check. MUST refuse (`SchemaMismatch`, `UnsafeStore`) what can't keep its word.
+        """Connect and check.
 
+        MUST refuse (`SchemaMismatch`, `UnsafeStore`) what can't keep its word.
         A store that can't be reached raises `StoreUnavailable`; `open` may then be tried again,
         and other methods MAY connect by themselves once it can.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Release every connection and thread. MUST be safe to call twice, and after a failed open."""
+        """Release all connections and threads.
+
+        MUST be safe to call twice, and after a failed open.
+        """
 
     @abstractmethod
     async def append(self, batch: Sequence[Sealed]) -> Mapping[int, StoredEvent]:
@@ -140,7 +155,7 @@ class Store(ABC):
     async def read(
         self, after: str | None, limit: int, tenant_id: str | None = None
     ) -> list[Sequenced]:
-        """Up to `limit` events in order of recording, behind the position `after` (None: the start).
+        """Up to `limit` events in order of recording, behind `after` (None: from the start).
 
         MUST NOT return an event while one that will come before it may still become visible.
         """

@@ -13,7 +13,9 @@ from sqlalchemy import Connection
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
-def migrate(connection: Connection, *, dialect: str, version_table: str, schema: str | None) -> None:
+def migrate(
+    connection: Connection, *, dialect: str, version_table: str, schema: str | None
+) -> None:
     """Bring the schema up, inside the transaction that `connection` is in."""
     config = _config(dialect)
     config.attributes["connection"] = connection

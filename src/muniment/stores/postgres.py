@@ -7,14 +7,13 @@ order, so nothing is read past the oldest transaction that is still running.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import SmallInteger, Uuid, collate, func
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy import ColumnElement, SmallInteger, Uuid, collate, func
 from sqlalchemy.sql import ClauseElement
 
 from muniment.errors import (
@@ -33,19 +32,33 @@ from muniment.stores.base import (
     Store,
     StoredEvent,
 )
+from muniment.stores.borrowed import driver_connection
 from muniment.stores.plan import native, select_with
 from muniment.stores.postgres_append import (
     COLUMNS,
     INSERT,
-    STORED,
     KnownPartitions,
     append_unless_there,
     columns_of,
     stored,
     transposed,
 )
+from muniment.stores.postgres_checks import (
+    is_another_cluster,
+    schema_status,
+    unsafe_settings,
+)
+from muniment.stores.postgres_page import paging, run
+from muniment.stores.postgres_sql import (
+    GET,
+    GET_ANY,
+    LAST_POSITION,
+    NOT_INDEXED,
+    POSITION,
+    READ,
+    SIZES,
+)
 from muniment.stores.schema import (
-    EVERY_EVENT,
     POSTGRES_REVISION,
     POSTGRES_SCHEMA,
     XID8,
@@ -53,31 +66,7 @@ from muniment.stores.schema import (
 )
 from muniment.stores.selecting import Statements
 
-_BEHIND: Final = "(epoch, xid) >= (SELECT epoch, xid FROM muniment.index_state)"
-_GET_ANY: Final = f"""
-    SELECT e.tenant_id, e.event_id, e.leaf_hash, e.body FROM muniment.postings p
-    JOIN muniment.events e USING (tenant_id, event_id)
-    WHERE p.term = '{EVERY_EVENT}' AND p.event_id = $1 AND e.event_id = $1
-    UNION ALL
-    {STORED} WHERE {_BEHIND} AND event_id = $1
-    LIMIT 1
-"""
-_READ: Final = """
-    SELECT epoch, xid::text, seq, tenant_id, event_id, leaf_hash, body FROM muniment.events
-    WHERE (epoch, xid, seq) > ($1::smallint, ($2::text)::xid8, $3::bigint)
-      AND (epoch < (SELECT max(epoch) FROM muniment.epochs)
-           OR xid < pg_snapshot_xmin(pg_current_snapshot()))
-      AND ($4::text IS NULL OR tenant_id = $4)
-    ORDER BY epoch, xid, seq LIMIT $5
-"""
-# An index gives the page at once; a plan by a table's size would read it whole.
-_FOR_PAGES: Final = (
-    "BEGIN READ ONLY; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; "
-    "SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; "
-    "SET LOCAL plan_cache_mode = force_custom_plan"
-)
 _RETRIES: Final = 3
-_DIALECT: Final = PGDialect_asyncpg()
 _TABLES: Final = define_tables(
     prefix="",
     schema=POSTGRES_SCHEMA,
@@ -120,6 +109,7 @@ class PostgresStore(Store):
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._opening = asyncio.Lock()
         self._partitions = KnownPartitions()
+        self._repeating = False
 
     async def open(self) -> None:
         if self._migrate:
@@ -148,7 +138,7 @@ class PostgresStore(Store):
     async def _append(self, batch: Sequence[Sealed]) -> Mapping[int, StoredEvent]:
         async with self._connection() as connection:
             await self._ensure_partitions(connection, batch)
-            if not any(event.may_repeat or event.key for event in batch):
+            if not any(e.key or (e.may_repeat and self._repeating) for e in batch):
                 try:
                     await self._append_new(connection, batch)
                 except asyncpg.UniqueViolationError:
@@ -156,18 +146,24 @@ class PostgresStore(Store):
                 else:
                     return {}
             async with connection.transaction():
-                return await append_unless_there(connection, batch)
+                already = await append_unless_there(connection, batch)
+            # Where one repeats, as in an import that is run again, the next will too.
+            self._repeating = bool(already)
+            return already
 
     async def _append_new(self, connection: Any, batch: Sequence[Sealed]) -> None:
         if self._copy:
             await connection.copy_records_to_table(
-                "events", schema_name=POSTGRES_SCHEMA, columns=COLUMNS, records=map(columns_of, batch)
+                "events",
+                schema_name=POSTGRES_SCHEMA,
+                columns=COLUMNS,
+                records=map(columns_of, batch),
             )
         else:
             await connection.execute(INSERT, *transposed(batch))
 
     async def append_in(self, connection: Any, event: Sealed) -> StoredEvent | None:
-        raw = await _raw_connection(connection)
+        raw = await _in_transaction(connection)
         if self._partitions.missing([event]):
             # In a transaction of our own: in the caller's it would hold a lock for its length.
             async with self._connection() as own:
@@ -190,74 +186,51 @@ class PostgresStore(Store):
     async def get(self, event_id: str, tenant_id: str | None) -> StoredEvent | None:
         async with self._connection() as connection:
             if tenant_id is not None:
-                sql = f"{STORED} WHERE tenant_id = $1 AND event_id = $2"
-                row = await connection.fetchrow(sql, tenant_id, event_id)
+                row = await connection.fetchrow(GET, tenant_id, event_id)
             else:
-                row = await connection.fetchrow(_GET_ANY, event_id)
+                row = await connection.fetchrow(GET_ANY, event_id)
         return None if row is None else stored(row)
 
     async def select(self, wanted: Selection) -> list[StoredEvent]:
-        async with self._connection() as connection, _paging(connection):
+        async with self._connection() as connection, paging(connection):
 
             async def fetch(statement: ClauseElement) -> list[StoredEvent]:
-                return [stored(row) for row in await _run(connection, statement)]
+                return [stored(row) for row in await run(connection, statement)]
 
             async def count(statement: ClauseElement) -> int:
-                return int((await _run(connection, statement))[0][0])
+                return int((await run(connection, statement))[0][0])
 
             ours = native(wanted, lambda raw: UUID(bytes=raw))
             return await select_with(fetch, _STATEMENTS, ours, count)
 
     async def actions(self, tenant_id: str | None) -> list[str]:
-        first = func.split_part(_TABLES.events.c.terms, TERM_SEPARATOR, 2)
-        action = func.substr(first, len("action:") + 1)
-        async with self._connection() as connection, _paging(connection):
-            rows = await _run(connection, _STATEMENTS.actions(tenant_id, action))
+        async with self._connection() as connection, paging(connection):
+            rows = await run(connection, _STATEMENTS.actions(tenant_id, _action_of))
         return sorted(row[0] for row in rows)
 
     async def read(
         self, after: str | None, limit: int, tenant_id: str | None = None
     ) -> list[Sequenced]:
         epoch, xid, seq = (after or "0.0.0").split(".")
-        async with self._connection() as connection, _paging(connection):
-            rows = await connection.fetch(_READ, int(epoch), xid, int(seq), tenant_id, limit)
+        async with self._connection() as connection, paging(connection):
+            rows = await connection.fetch(READ, int(epoch), xid, int(seq), tenant_id, limit)
         return [Sequenced(f"{row[0]}.{row[1]}.{row[2]}", stored(row[3:])) for row in rows]
 
     async def position_of(self, event_id: str, tenant_id: str | None) -> str | None:
         found = await self.get(event_id, tenant_id)
         if found is None:
             return None
-        sql = (
-            "SELECT epoch || '.' || xid::text || '.' || seq FROM muniment.events "
-            "WHERE tenant_id = $1 AND event_id = $2"
-        )
         async with self._connection() as connection:
-            return cast("str", await connection.fetchval(sql, found.tenant_id, event_id))
+            return cast("str", await connection.fetchval(POSITION, found.tenant_id, event_id))
 
     async def last_position(self) -> str | None:
-        sql = (
-            "SELECT max(epoch) || '.' || pg_snapshot_xmin(pg_current_snapshot())::text || '.-1' "
-            "FROM muniment.epochs"
-        )
         async with self._connection() as connection:
-            return cast("str", await connection.fetchval(sql))
+            return cast("str", await connection.fetchval(LAST_POSITION))
 
     async def stats(self) -> Mapping[str, Any]:
-        sizes = """
-            SELECT coalesce(sum(greatest(reltuples, 0)) FILTER (WHERE parent = 'events'), 0),
-                   coalesce(sum(pg_total_relation_size(oid)), 0),
-                   count(*) FILTER (WHERE parent = 'events')
-            FROM (SELECT c.oid, c.reltuples, p.relname AS parent FROM pg_inherits i
-                  JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
-                  WHERE p.relnamespace = 'muniment'::regnamespace
-                    AND p.relname IN ('events', 'postings')) parts
-        """
-        behind = (
-            f"SELECT count(*) FROM (SELECT 1 FROM muniment.events WHERE {_BEHIND} LIMIT 100000) behind"
-        )
-        async with self._connection() as connection, _paging(connection):
-            events, size, partitions = await connection.fetchrow(sizes)
-            lag = await connection.fetchval(behind)
+        async with self._connection() as connection, paging(connection):
+            events, size, partitions = await connection.fetchrow(SIZES)
+            lag = await connection.fetchval(NOT_INDEXED)
         return {
             "events": int(events),
             "bytes": int(size),
@@ -271,17 +244,17 @@ class PostgresStore(Store):
     async def schema_status(self) -> SchemaStatus:
         connection = await self._connect()
         try:
-            return await _status(connection)
+            return await schema_status(connection)
         except asyncpg.PostgresError as error:
             raise _translate(error) from error
         finally:
             await connection.close()
 
     async def upgrade(self) -> SchemaStatus:
-        from muniment.stores.postgres_schema import upgrade_schema
+        from muniment.stores.postgres_migrate import upgrade_schema
 
         status = await self.schema_status()
-        _refuse_unknown(status)
+        status.refuse_newer()
         try:
             await upgrade_schema(self.url)
         except asyncpg.PostgresError as error:
@@ -294,7 +267,9 @@ class PostgresStore(Store):
         try:
             return await asyncpg.connect(self.url, timeout=self._connect_timeout)
         except _UNREACHABLE as error:
-            raise StoreUnavailable(f"{_place(self.url)}: {error or type(error).__name__}") from error
+            raise StoreUnavailable(
+                f"{_place(self.url)}: {error or type(error).__name__}"
+            ) from error
         except asyncpg.PostgresError as error:
             raise _translate(error) from error
         except ValueError as error:
@@ -322,26 +297,22 @@ class PostgresStore(Store):
         return self._pool
 
     async def _check(self, connection: Any) -> None:
-        status = await _status(connection)
+        status = await schema_status(connection)
         if not status.is_current:
-            _refuse_unknown(status)
+            status.refuse_newer()
             msg = (
                 f"{_place(self.url)} has schema {status.current or 'none'}, not {status.wanted}: "
                 "run `muniment --url … db upgrade` with a role that may create schemas"
             )
             raise SchemaMismatch(msg)
-        unsafe = [
-            name
-            for name in ("fsync", "synchronous_commit", "full_page_writes")
-            if await connection.fetchval("SELECT current_setting($1)", name) == "off"
-        ]
+        unsafe = await unsafe_settings(connection)
         if unsafe and not self._allow_unsafe:
             msg = (
                 f"{_place(self.url)} has {' and '.join(unsafe)} off, so a crash loses committed "
                 "events: turn it on, or open with allow_unsafe=True"
             )
             raise UnsafeStore(msg)
-        if await _is_another_cluster(connection):
+        if await is_another_cluster(connection):
             msg = (
                 f"{_place(self.url)} was restored into another cluster, where transaction ids start "
                 "over: run `muniment --url … db upgrade` to begin a new epoch"
@@ -364,7 +335,9 @@ class PostgresStore(Store):
                 raise
             raise _translate(error) from error
         except _UNREACHABLE as error:
-            raise StoreUnavailable(f"{_place(self.url)}: {error or type(error).__name__}") from error
+            raise StoreUnavailable(
+                f"{_place(self.url)}: {error or type(error).__name__}"
+            ) from error
 
     async def _ensure_partitions(self, connection: Any, batch: Sequence[Sealed]) -> None:
         for month in self._partitions.missing(batch):
@@ -372,72 +345,23 @@ class PostgresStore(Store):
             self._partitions.add(month)
 
 
-async def _run(connection: Any, statement: ClauseElement) -> list[Any]:
-    compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
-    names = cast("list[str]", getattr(compiled, "positiontup", None) or [])
-    params = compiled.params
-    rows = await connection.fetch(str(compiled), *(params[name] for name in names))
-    return cast("list[Any]", rows)
-
-
-@asynccontextmanager
-async def _paging(connection: Any) -> AsyncIterator[None]:
-    """A read-only transaction whose plans go by index; its settings end with it."""
-    await connection.execute(_FOR_PAGES)
-    try:
-        yield
-    finally:
-        if not connection.is_closed():
-            await connection.execute("ROLLBACK")
-
-
 async def _no_reset(connection: Any) -> None:
     """Nothing to reset: no session state is ever set."""
 
 
-async def _raw_connection(connection: Any) -> Any:
-    """The asyncpg connection under an SQLAlchemy session or connection, or itself."""
-    if hasattr(connection, "connection") and hasattr(connection, "add_all"):
-        connection = await connection.connection()
-    if hasattr(connection, "get_raw_connection"):
-        raw = await connection.get_raw_connection()
-        connection = raw.driver_connection
-    if isinstance(connection, asyncpg.Connection) or hasattr(connection, "fetchrow"):
-        if not connection.is_in_transaction():
-            msg = "connection: it is in no transaction; begin one, for record_in commits with it"
-            raise StoreError(msg)
-        return connection
-    msg = (
-        "connection: a log in PostgreSQL needs an asyncpg connection, or an AsyncSession or "
-        f"AsyncConnection over asyncpg, not {type(connection).__name__}"
-    )
-    raise StoreError(msg)
-
-
-async def _status(connection: Any) -> SchemaStatus:
-    current = None
-    if await connection.fetchval("SELECT to_regclass('muniment.schema_version')") is not None:
-        current = await connection.fetchval("SELECT version_num FROM muniment.schema_version")
-    known = current is None or current <= POSTGRES_REVISION
-    return SchemaStatus(current=current, wanted=POSTGRES_REVISION, known=known)
-
-
-def _refuse_unknown(status: SchemaStatus) -> None:
-    if not status.known:
+async def _in_transaction(connection: Any) -> Any:
+    """The asyncpg connection under the caller's, which must be in a transaction."""
+    raw = await driver_connection(connection)
+    if not hasattr(raw, "is_in_transaction"):
         msg = (
-            f"the database has schema {status.current}, newer than {status.wanted}, the newest this "
-            "version of muniment knows: install a newer muniment"
+            "connection: a log in PostgreSQL needs an asyncpg connection, or an AsyncSession or "
+            f"AsyncConnection over asyncpg, not {type(connection).__name__}"
         )
-        raise SchemaMismatch(msg)
-
-
-async def _is_another_cluster(connection: Any) -> bool:
-    return bool(
-        await connection.fetchval(
-            "SELECT system_identifier <> (SELECT system_identifier FROM pg_control_system()) "
-            "FROM muniment.epochs ORDER BY epoch DESC LIMIT 1"
-        )
-    )
+        raise StoreError(msg)
+    if not raw.is_in_transaction():
+        msg = "connection: it is in no transaction; begin one, for record_in commits with it"
+        raise StoreError(msg)
+    return raw
 
 
 _UNREACHABLE: Final = (
@@ -457,6 +381,11 @@ def _translate(error: asyncpg.PostgresError) -> StoreError:
     if state[:2] in _DATA_AT_FAULT or (state == "42501" and "row-level security" in str(error)):
         return EventRefused(f"{error} ({state})")
     return StoreError(f"{error} ({state})")
+
+
+def _action_of(terms: ColumnElement[str]) -> ColumnElement[str]:
+    """An event's first term is its action."""
+    return func.substr(func.split_part(terms, TERM_SEPARATOR, 2), len("action:") + 1)
 
 
 def _place(url: str) -> str:

@@ -54,16 +54,11 @@ def _id_text(moment: datetime) -> str:
     return f"{text[:8]}-{text[8:12]}"
 
 
-async def append_unless_there(
-    connection: Any, batch: Sequence[Sealed]
-) -> dict[int, StoredEvent]:
+async def append_unless_there(connection: Any, batch: Sequence[Sealed]) -> dict[int, StoredEvent]:
     """Insert what isn't there; what is there already is returned by its place in the batch."""
     ids = await _resolve_keys(connection, batch)
     fresh = [event for event in batch if ids.get(id(event), event.event_id) == event.event_id]
-    new = {
-        (row[0], str(row[1]))
-        for row in await connection.fetch(_NEW_ONLY, *transposed(fresh))
-    }
+    new = {(row[0], str(row[1])) for row in await connection.fetch(_NEW_ONLY, *transposed(fresh))}
     if len(new) == len(batch):
         return {}
     places: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -102,11 +97,19 @@ async def _resolve_keys(connection: Any, batch: Sequence[Sealed]) -> dict[int, s
 
 
 def columns_of(event: Sealed) -> tuple[str, str, bytes, str, str]:
+    """The values of `COLUMNS`."""
     return (event.tenant_id, event.event_id, event.leaf_hash, event.terms, event.body.decode())
 
 
 def transposed(batch: Sequence[Sealed]) -> list[list[Any]]:
-    return [list(column) for column in zip(*map(columns_of, batch), strict=True)] or [[], [], [], [], []]
+    """The values of `COLUMNS`, column by column, as unnest takes them."""
+    return [list(column) for column in zip(*map(columns_of, batch), strict=True)] or [
+        [],
+        [],
+        [],
+        [],
+        [],
+    ]
 
 
 def stored(row: Any) -> StoredEvent:

@@ -26,6 +26,7 @@ class XID8(UserDefinedType[int]):
     cache_ok = True
 
     def get_col_spec(self, **_: Any) -> str:
+        """The type's name."""
         return "xid8"
 
 

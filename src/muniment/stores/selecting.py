@@ -31,6 +31,7 @@ from muniment.stores.base import Selection
 from muniment.stores.schema import EVERY_EVENT, Tables
 
 _PROBE = 1000
+_ALL = 2**31 - 1
 
 
 class Statements:
@@ -58,32 +59,38 @@ class Statements:
         found = found.where(*self._bounds(events, wanted), *self._text(events, wanted))
         return self._ordered(found, events, wanted)
 
-    def by_terms(self, wanted: Selection, terms: Sequence[str], rest: Sequence[Clause]) -> Select[Any]:
+    def by_terms(
+        self, wanted: Selection, terms: Sequence[str], rest: Sequence[Clause]
+    ) -> Select[Any]:
         """Indexed events that have one of `terms` and satisfy the `rest` of the clauses."""
         if len(terms) == 1:
             return self._driven(wanted, literal(terms[0]), rest)
         if self._has_lateral:
-            listed = func.unnest(literal(list(terms), ARRAY(Text))).table_valued("term").render_derived("listed")
+            listed = (
+                func.unnest(literal(list(terms), ARRAY(Text)))
+                .table_valued("term")
+                .render_derived("listed")
+            )
             each = self._driven(wanted, listed.c.term, rest).lateral("each")
             found = select(*(each.c[c.name] for c in self._columns(self._tables.events)))
             found = found.select_from(listed.join(each, true()))
             return self._ordered(found, each, wanted)
         parts = [self._driven(wanted, literal(t), rest).subquery() for t in terms]
-        each = union_all(*(select(part) for part in parts)).subquery("each")
-        return self._ordered(select(each), each, wanted)
+        union = union_all(*(select(part) for part in parts)).subquery("each")
+        return self._ordered(select(union), union, wanted)
 
     def unindexed(self, wanted: Selection) -> Select[Any]:
         """Events that are not in the index yet, looked through."""
-        events = self._tables.events
-        found = select(*self._columns(events)).where(self._behind_index(events))
+        behind = self._behind_index()
+        found = select(*self._columns(behind))
         if wanted.tenant_id is not None:
-            found = found.where(events.c.tenant_id == wanted.tenant_id)
+            found = found.where(behind.c.tenant_id == wanted.tenant_id)
         found = found.where(
-            *(self._has(events, clause) for clause in wanted.clauses),
-            *self._bounds(events, wanted),
-            *self._text(events, wanted),
+            *(self._has(behind, clause) for clause in wanted.clauses),
+            *self._bounds(behind, wanted),
+            *self._text(behind, wanted),
         )
-        return self._ordered(found, events, wanted)
+        return self._ordered(found, behind, wanted)
 
     def how_many(self, tenant_id: str | None, clause: Clause) -> Select[Any]:
         """How many postings a clause has, counted up to a thousand: a cheap guess at its cost."""
@@ -93,25 +100,30 @@ class Statements:
             some = some.where(postings.c.tenant_id == tenant_id)
         return select(func.count()).select_from(some.limit(_PROBE).subquery())
 
-    def actions(self, tenant_id: str | None, action_of_terms: ColumnElement[str]) -> Any:
+    def actions(
+        self, tenant_id: str | None, action_of: Callable[[ColumnElement[str]], ColumnElement[str]]
+    ) -> Any:
         """The distinct actions: those the index knows, and those of events not indexed yet."""
-        actions, events = self._tables.actions, self._tables.events
+        actions, behind = self._tables.actions, self._behind_index()
         known = select(actions.c.action)
-        new = select(action_of_terms).where(self._behind_index(events))
+        new = select(action_of(behind.c.terms))
         if tenant_id is not None:
             known = known.where(actions.c.tenant_id == tenant_id)
-            new = new.where(events.c.tenant_id == tenant_id)
+            new = new.where(behind.c.tenant_id == tenant_id)
         return known.union(new)
 
-    def _behind_index(self, events: FromClause) -> ColumnElement[bool]:
-        state = self._tables.index_state
-        if len(self._sequence) == 1:
-            column = self._sequence[0]
-            return events.c[column] >= select(state.c[column]).scalar_subquery()
-        # Compared as a row, so that the index on these columns gives just the end of it.
-        return tuple_(*(events.c[c] for c in self._sequence)) >= tuple_(
-            *(select(state.c[c]).scalar_subquery() for c in self._sequence)
-        )
+    def _behind_index(self) -> FromClause:
+        """The events that are not indexed yet.
+
+        The limit excludes nothing: it keeps the planner from going through a whole tenant by its
+        primary key where the end of the order of recording is what is wanted.
+        """
+        events, state = self._tables.events, self._tables.index_state
+        order = [events.c[name] for name in self._sequence]
+        start = [select(state.c[name]).scalar_subquery() for name in self._sequence]
+        one = len(order) == 1
+        behind = order[0] >= start[0] if one else tuple_(*order) >= tuple_(*start)
+        return select(events).where(behind).order_by(*order).limit(_ALL).subquery("behind")
 
     def _driven(
         self, wanted: Selection, term: ColumnElement[str], rest: Sequence[Clause]

@@ -14,8 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
-import msgspec
-from sqlalchemy import Integer, LargeBinary, func
+from sqlalchemy import ColumnElement, Integer, LargeBinary, func
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.sql import ClauseElement
 
@@ -35,20 +34,18 @@ from muniment.stores.base import (
     Store,
     StoredEvent,
 )
+from muniment.stores.borrowed import driver_connection
 from muniment.stores.plan import select_with
 from muniment.stores.schema import EVERY_EVENT, SQLITE_PREFIX, SQLITE_REVISION, define_tables
 from muniment.stores.selecting import Statements
+from muniment.stores.sqlite_append import STORED, append, append_one, blob, index, stored
 
 _READERS: Final = 3
-_INSERT: Final = (
-    "INSERT INTO muniment_events (tenant_id, event_id, leaf_hash, terms, body) VALUES (?,?,?,?,?)"
-)
-_STORED: Final = "SELECT tenant_id, event_id, leaf_hash, body FROM muniment_events"
 _GET_ANY: Final = f"""
     SELECT tenant_id, event_id, leaf_hash, body FROM muniment_postings
     JOIN muniment_events USING (tenant_id, event_id) WHERE term = ? AND event_id = ?
     UNION ALL
-    {_STORED} WHERE seq >= (SELECT seq FROM muniment_index_state) AND event_id = ?
+    {STORED} WHERE seq >= (SELECT seq FROM muniment_index_state) AND event_id = ?
     LIMIT 1
 """
 _VERSION_TABLE: Final = f"{SQLITE_PREFIX}schema_version"
@@ -67,7 +64,7 @@ _T = TypeVar("_T")
 
 
 class SqliteStore(Store):
-    """Events in a SQLite file. `busy_timeout` is how long, in seconds, to wait for other writers."""
+    """Events in a SQLite file; waits `busy_timeout` seconds for other writers."""
 
     def __init__(
         self,
@@ -102,39 +99,41 @@ class SqliteStore(Store):
     # --- writing
 
     async def append(self, batch: Sequence[Sealed]) -> Mapping[int, StoredEvent]:
-        return await self._write(lambda connection: _append(connection, batch))
+        return await self._write(lambda connection: append(connection, batch))
 
     async def append_in(self, connection: Any, event: Sealed) -> StoredEvent | None:
-        raw = await _raw_connection(connection)
+        raw = await driver_connection(connection)
+        if not hasattr(raw, "execute_fetchall"):
+            msg = (
+                "connection: a log in SQLite needs an AsyncSession or AsyncConnection over "
+                f"aiosqlite, not {type(connection).__name__}"
+            )
+            raise StoreError(msg)
         files = await raw.execute_fetchall("PRAGMA database_list")
         if not any(name == "main" and Path(file) == self.path.resolve() for _, name, file in files):
             msg = f"connection: it is not one to this log's database, {self.path}"
             raise StoreError(msg)
-        return cast("StoredEvent | None", await raw._execute(_append_one, raw._conn, event))
+        # aiosqlite runs what it is given in the thread that owns the connection.
+        return cast("StoredEvent | None", await raw._execute(append_one, raw._conn, event))  # noqa: SLF001
 
     async def index_pending(self, limit: int) -> int:
-        return await self._write(lambda connection: _index(connection, limit))
+        return await self._write(lambda connection: index(connection, limit))
 
     # --- reading
 
     async def get(self, event_id: str, tenant_id: str | None) -> StoredEvent | None:
-        key = _blob(event_id)
+        key = blob(event_id)
+        sql, values = _GET_ANY, [EVERY_EVENT, key, key]
         if tenant_id is not None:
-            sql, values = f"{_STORED} WHERE tenant_id = ? AND event_id = ?", (tenant_id, key)
-        else:
-            sql, values = _GET_ANY, (EVERY_EVENT, key, key)
+            sql, values = f"{STORED} WHERE tenant_id = ? AND event_id = ?", [tenant_id, key]
         rows = await self._read(lambda c: c.execute(sql, values).fetchall())
-        return _stored(rows[0]) if rows else None
+        return stored(rows[0]) if rows else None
 
     async def select(self, wanted: Selection) -> list[StoredEvent]:
         return await select_with(self._fetch, _STATEMENTS, wanted, self._count)
 
     async def actions(self, tenant_id: str | None) -> list[str]:
-        terms = _TABLES.events.c.terms
-        start = len(f"{TERM_SEPARATOR}action:") + 1
-        rest = func.substr(terms, start)
-        action = func.substr(rest, 1, func.instr(rest, TERM_SEPARATOR) - 1)
-        rows = await self._rows(_STATEMENTS.actions(tenant_id, action))
+        rows = await self._rows(_STATEMENTS.actions(tenant_id, _action_of))
         return sorted(row[0] for row in rows)
 
     async def read(
@@ -149,14 +148,14 @@ class SqliteStore(Store):
         rows = await self._read(
             lambda c: c.execute(f"{sql} ORDER BY seq LIMIT ?", values).fetchall()
         )
-        return [Sequenced(str(row[0]), _stored(row[1:])) for row in rows]
+        return [Sequenced(str(row[0]), stored(row[1:])) for row in rows]
 
     async def position_of(self, event_id: str, tenant_id: str | None) -> str | None:
         found = await self.get(event_id, tenant_id)
         if found is None:
             return None
         sql = "SELECT seq FROM muniment_events WHERE tenant_id = ? AND event_id = ?"
-        key = (found.tenant_id, _blob(event_id))
+        key = (found.tenant_id, blob(event_id))
         rows = await self._read(lambda c: c.execute(sql, key).fetchall())
         return str(rows[0][0]) if rows else None
 
@@ -186,7 +185,7 @@ class SqliteStore(Store):
     # --- the schema
 
     async def schema_status(self) -> SchemaStatus:
-        return await self._write(lambda connection: _status(connection))
+        return await self._write(_status)
 
     async def upgrade(self) -> SchemaStatus:
         def run(connection: sqlite3.Connection) -> SchemaStatus:
@@ -198,7 +197,7 @@ class SqliteStore(Store):
     def _prepare(self, connection: sqlite3.Connection) -> None:
         status = _status(connection)
         if not status.is_current:
-            _refuse_unknown(status)
+            status.refuse_newer()
             if not self._migrate:
                 msg = f"{self.path} needs its schema: run `muniment --url {self.url} db upgrade`"
                 raise SchemaMismatch(msg)
@@ -216,8 +215,10 @@ class SqliteStore(Store):
         try:
             status = _status(connection)
             if not status.is_current:
-                _refuse_unknown(status)
-                engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+                status.refuse_newer()
+                engine = create_engine(
+                    "sqlite://", creator=lambda: connection, poolclass=StaticPool
+                )
                 with engine.connect() as lent:
                     migrate(lent, dialect="sqlite", version_table=_VERSION_TABLE, schema=None)
                     lent.commit()
@@ -238,16 +239,14 @@ class SqliteStore(Store):
         return await self._run(self._readers, work, read_only=True)
 
     async def _rows(self, statement: ClauseElement) -> list[Any]:
-        compiled = statement.compile(
-            dialect=_DIALECT, compile_kwargs={"render_postcompile": True}
-        )
+        compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
         names = cast("list[str]", getattr(compiled, "positiontup", None) or [])
         params = compiled.params
         values = [params[name] for name in names]
         return await self._read(lambda c: c.execute(str(compiled), values).fetchall())
 
     async def _fetch(self, statement: ClauseElement) -> list[StoredEvent]:
-        return [_stored(row) for row in await self._rows(statement)]
+        return [stored(row) for row in await self._rows(statement)]
 
     async def _count(self, statement: ClauseElement) -> int:
         return int((await self._rows(statement))[0][0])
@@ -287,107 +286,10 @@ class SqliteStore(Store):
         return connection
 
 
-def _append(connection: sqlite3.Connection, batch: Sequence[Sealed]) -> dict[int, StoredEvent]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if not any(event.may_repeat or event.key for event in batch):
-            try:
-                connection.executemany(_INSERT, map(_columns, batch))
-            except sqlite3.IntegrityError:
-                connection.execute("ROLLBACK")
-                connection.execute("BEGIN IMMEDIATE")
-            else:
-                connection.execute("COMMIT")
-                return {}
-        known = {
-            n: found
-            for n, event in enumerate(batch)
-            if (found := _append_one(connection, event)) is not None
-        }
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return known
-
-
-def _append_one(connection: sqlite3.Connection, event: Sealed) -> StoredEvent | None:
-    """Insert unless it is there; what is there already is returned."""
-    event_id = _blob(event.event_id)
-    if event.key is not None:
-        kept = connection.execute(
-            "SELECT event_id FROM muniment_idempotency_keys WHERE tenant_id = ? AND key = ?",
-            (event.tenant_id, event.key),
-        ).fetchone()
-        if kept is None:
-            connection.execute(
-                "INSERT INTO muniment_idempotency_keys (tenant_id, key, event_id) VALUES (?,?,?)",
-                (event.tenant_id, event.key, event_id),
-            )
-        else:
-            event_id = kept[0]
-    there = connection.execute(
-        f"{_STORED} WHERE tenant_id = ? AND event_id = ?", (event.tenant_id, event_id)
-    ).fetchone()
-    if there is not None:
-        return _stored(there)
-    connection.execute(_INSERT, _columns(event))
-    return None
-
-
-def _index(connection: sqlite3.Connection, limit: int) -> int:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        (start,) = connection.execute("SELECT seq FROM muniment_index_state").fetchone()
-        rows = connection.execute(
-            "SELECT seq, tenant_id, event_id, terms FROM muniment_events WHERE seq >= ? "
-            "ORDER BY seq LIMIT ?",
-            (start, limit),
-        ).fetchall()
-        if rows:
-            postings, actions = [], set()
-            for _, tenant_id, event_id, terms in rows:
-                listed = terms.split(TERM_SEPARATOR)[1:-1]
-                actions.add((tenant_id, listed[0].removeprefix("action:")))
-                postings.append((tenant_id, EVERY_EVENT, event_id))
-                postings.extend((tenant_id, term, event_id) for term in listed)
-            postings.sort()  # neighbours in the index are written together
-            connection.executemany(
-                "INSERT OR IGNORE INTO muniment_postings (tenant_id, term, event_id) VALUES (?,?,?)",
-                postings,
-            )
-            connection.executemany(
-                "INSERT OR IGNORE INTO muniment_actions (tenant_id, action) VALUES (?,?)",
-                sorted(actions),
-            )
-            connection.execute("UPDATE muniment_index_state SET seq = ?", (rows[-1][0] + 1,))
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return len(rows)
-
-
-def _columns(event: Sealed) -> tuple[str, bytes, bytes, str, str]:
-    return (
-        event.tenant_id,
-        bytes.fromhex(event.event_id.replace("-", "")),
-        event.leaf_hash,
-        event.terms,
-        event.body.decode(),
-    )
-
-
-def _blob(event_id: str) -> bytes:
-    return bytes.fromhex(event_id.replace("-", ""))
-
-
-def _stored(row: Sequence[Any]) -> StoredEvent:
-    text = row[1].hex()
-    event_id = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-    return StoredEvent(row[0], event_id, row[2], row[3])
+def _action_of(terms: ColumnElement[str]) -> ColumnElement[str]:
+    """An event's first term is its action."""
+    rest = func.substr(terms, len(f"{TERM_SEPARATOR}action:") + 1)
+    return func.substr(rest, 1, func.instr(rest, TERM_SEPARATOR) - 1)
 
 
 def _status(connection: sqlite3.Connection) -> SchemaStatus:
@@ -400,36 +302,15 @@ def _status(connection: sqlite3.Connection) -> SchemaStatus:
     return SchemaStatus(current=current, wanted=SQLITE_REVISION, known=known)
 
 
-def _refuse_unknown(status: SchemaStatus) -> None:
-    if not status.known:
-        msg = (
-            f"the database has schema {status.current}, newer than {status.wanted}, the newest this "
-            "version of muniment knows: install a newer muniment"
-        )
-        raise SchemaMismatch(msg)
-
-
-async def _raw_connection(connection: Any) -> Any:
-    """The aiosqlite connection under an SQLAlchemy session or connection."""
-    if hasattr(connection, "connection") and hasattr(connection, "add_all"):
-        connection = await connection.connection()
-    if hasattr(connection, "get_raw_connection"):
-        raw = await connection.get_raw_connection()
-        driver = raw.driver_connection
-        if type(driver).__module__.startswith("aiosqlite"):
-            return driver
-    msg = (
-        "connection: a log in SQLite needs an AsyncSession or AsyncConnection over aiosqlite, not "
-        f"{type(connection).__name__}"
-    )
-    raise StoreError(msg)
-
-
-_TRANSIENT: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_CANTOPEN") + (
+_TRANSIENT: Final = (
+    "SQLITE_BUSY",
+    "SQLITE_CANTOPEN",
     "SQLITE_FULL",
-    "SQLITE_READONLY",
-    "SQLITE_PROTOCOL",
+    "SQLITE_IOERR",
+    "SQLITE_LOCKED",
     "SQLITE_NOMEM",
+    "SQLITE_PROTOCOL",
+    "SQLITE_READONLY",
 )
 
 

@@ -134,7 +134,8 @@ PARTITIONS = (
     """
     CREATE FUNCTION muniment.lowest_id(moment timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE
     SET search_path = pg_catalog AS $$
-        SELECT rpad(lpad(to_hex(floor(extract(epoch FROM moment) * 1000)::bigint), 12, '0'), 32, '0')::uuid
+        SELECT rpad(lpad(to_hex(floor(extract(epoch FROM moment) * 1000)::bigint), 12, '0'),
+                    32, '0')::uuid
     $$
     """,
     """
@@ -151,8 +152,8 @@ PARTITIONS = (
         EXECUTE format('ALTER TABLE muniment.%I FORCE ROW LEVEL SECURITY', part);
         EXECUTE format('REVOKE ALL ON muniment.%I FROM PUBLIC, muniment_writer, muniment_reader, '
                        'muniment_keeper', part);
-        EXECUTE format('ALTER TABLE muniment.%I ATTACH PARTITION muniment.%I FOR VALUES FROM (%s) TO (%s)',
-                       parent, part, lower_bound, upper_bound);
+        EXECUTE format('ALTER TABLE muniment.%I ATTACH PARTITION muniment.%I '
+                       'FOR VALUES FROM (%s) TO (%s)', parent, part, lower_bound, upper_bound);
         IF parent = 'events' THEN
             EXECUTE format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON muniment.%I '
                            'FOR EACH STATEMENT EXECUTE FUNCTION muniment.refuse_change()', part);
@@ -290,7 +291,10 @@ INDEXING = (
 
 GRANTS = (
     # xid, seq and epoch are the database's to give.
-    "GRANT INSERT (tenant_id, event_id, leaf_hash, terms, body) ON muniment.events TO muniment_writer",
+    """
+    GRANT INSERT (tenant_id, event_id, leaf_hash, terms, body) ON muniment.events
+        TO muniment_writer
+    """,
     "GRANT USAGE ON SEQUENCE muniment.event_seq TO muniment_writer",
     "GRANT INSERT (tenant_id, key, event_id) ON muniment.idempotency_keys TO muniment_writer",
     """
@@ -313,11 +317,15 @@ GRANTS = (
 )
 
 FIRST_PARTITIONS = (
-    "SELECT muniment.attach_partition(parent, 'before_2020', 'MINVALUE', "
-    "quote_literal(muniment.lowest_id('2020-01-01Z'))) "
-    "FROM unnest(ARRAY['postings', 'events']::name[]) AS parent",
-    "SELECT muniment.ensure_partition(now() + ahead * interval '1 month') "
-    "FROM generate_series(0, 2) AS ahead",
+    """
+    SELECT muniment.attach_partition(parent, 'before_2020', 'MINVALUE',
+                                     quote_literal(muniment.lowest_id('2020-01-01Z')))
+    FROM unnest(ARRAY['postings', 'events']::name[]) AS parent
+    """,
+    """
+    SELECT muniment.ensure_partition(now() + ahead * interval '1 month')
+    FROM generate_series(0, 2) AS ahead
+    """,
 )
 
 

@@ -32,9 +32,7 @@ async def upgrade_schema(url: str) -> None:
 
 
 def _migrate(connection: Connection) -> None:
-    migrate(
-        connection, dialect="postgres", version_table="schema_version", schema=POSTGRES_SCHEMA
-    )
+    migrate(connection, dialect="postgres", version_table="schema_version", schema=POSTGRES_SCHEMA)
 
 
 def _begin_epoch_if_restored(connection: Connection) -> None:
@@ -47,7 +45,9 @@ def _begin_epoch_if_restored(connection: Connection) -> None:
         return
     following = int(epoch) + 1
     connection.execute(
-        text("INSERT INTO muniment.epochs SELECT :epoch, system_identifier FROM pg_control_system()"),
+        text(
+            "INSERT INTO muniment.epochs SELECT :epoch, system_identifier FROM pg_control_system()"
+        ),
         {"epoch": following},
     )
     connection.execute(text(f"ALTER TABLE muniment.events ALTER epoch SET DEFAULT {following}"))

@@ -1,0 +1,37 @@
+"""The command line: `muniment --url URL demo|record|search|show|tail|import|stats|db`."""
+
+from __future__ import annotations
+
+import click
+
+from muniment.cli.app import App, MunimentGroup
+from muniment.cli.database import db, stats
+from muniment.cli.demo import demo
+from muniment.cli.imports import import_
+from muniment.cli.recording import record
+from muniment.cli.searching import search, show, tail
+from muniment.config import DEFAULT_URL
+
+__all__ = ["main"]
+
+
+@click.group(cls=MunimentGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="muniment", message="%(prog)s %(version)s")
+@click.option(
+    "--url",
+    envvar="MUNIMENT_URL",
+    default=DEFAULT_URL,
+    show_default=True,
+    show_envvar=True,
+    help="Where events are kept: sqlite:///file.db or postgresql://user@host/database.",
+)
+@click.option("--verbose", is_flag=True, help="Show what the library logs, on stderr.")
+@click.pass_context
+def main(ctx: click.Context, *, url: str, verbose: bool) -> None:
+    """The audit trail: record who did what, and find it again."""
+    given = ctx.get_parameter_source("url") is click.core.ParameterSource.COMMANDLINE
+    ctx.obj = App(url=url, url_given=given, verbose=verbose)
+
+
+for _command in (db, demo, import_, record, search, show, stats, tail):
+    main.add_command(_command)

@@ -1,0 +1,63 @@
+"""The options that say which events: the same for `search` and `tail`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import click
+
+from muniment.actions import Category
+from muniment.event import Outcome
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+ACTOR_TYPES: Final = ("user", "agent", "service", "system")
+_OPTIONS: Final = (
+    click.option("--tenant", "tenant_id", metavar="ID", help="Of this tenant; else of all."),
+    click.option(
+        "--action",
+        multiple=True,
+        metavar="ACTION",
+        help="This action, or with a * at the end all that begin so: 'role_*'. May be repeated.",
+    ),
+    click.option("--category", type=click.Choice(list(Category)), help="Actions of this kind."),
+    click.option("--actor", "actor_id", metavar="ID", help="Who acted: u1, or user:u1."),
+    click.option("--actor-type", type=click.Choice(ACTOR_TYPES), help="What kind of actor."),
+    click.option("--user", "user_id", metavar="ID", help="Who acted, or was acted for."),
+    click.option("--agent", "agent_id", metavar="ID", help="Which agent acted."),
+    click.option("--target", "target_id", metavar="ID", help="What was acted upon."),
+    click.option("--target-type", metavar="TYPE", help="What kind of target."),
+    click.option(
+        "--outcome",
+        multiple=True,
+        type=click.Choice(list(Outcome)),
+        help="How it ended. May be repeated.",
+    ),
+    click.option("--request", "request_id", metavar="ID", help="Of this request."),
+    click.option("--trace", "trace_id", metavar="ID", help="Of this trace."),
+    click.option("--run", "run_id", metavar="ID", help="Of this agent's run."),
+    click.option(
+        "--since", metavar="TIME", help="From then on: 2026-01-31T12:00Z, or 24h, 7d ago."
+    ),
+    click.option("--until", metavar="TIME", help="Before then."),
+    click.option("--text", metavar="TEXT", help="With this text anywhere in it."),
+)
+
+
+def filter_options(command: _F) -> _F:
+    """Give a command the options of a filter; it gets them as keyword arguments."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def filters_of(given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `AuditLog.search` for those options; those not given are left out."""
+    filters = {name: value for name, value in given.items() if value not in {None, ()}}
+    kind, colon, bare = str(filters.get("actor_id", "")).partition(":")
+    if colon and kind in ACTOR_TYPES:
+        if filters.setdefault("actor_type", kind) != kind:
+            raise click.UsageError(f"--actor {kind}:{bare} and --actor-type say different things")
+        filters["actor_id"] = bare
+    return filters
