@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import click
 import msgspec
@@ -103,6 +104,15 @@ async def open_log(app: App, *, for_reading: bool = False) -> AsyncIterator[Audi
     with _logging(verbose=app.verbose):
         async with log:
             yield log
+
+
+def shown_url(url: str) -> str:
+    """The URL without its password."""
+    parts = urlsplit(url)
+    if not parts.password:
+        return url
+    place = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{parts.username}:***@{place}").geturl()
 
 
 def check_exists(store: Any) -> None:

@@ -93,7 +93,8 @@ class _Tables(EventWriter):
     def write(self, events: Sequence[Event]) -> None:
         if events:
             self._is_empty = False
-            output().print(table_of(events, with_ids=self._with_ids))
+            console = output()
+            console.print(table_of(events, width=console.width, with_ids=self._with_ids))
 
     def finish(self, next_cursor: str | None) -> None:
         if self._is_empty:

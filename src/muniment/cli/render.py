@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +20,8 @@ from muniment.cli.visible import visible
 from muniment.event import Actor, Event, Outcome, Target
 
 _MANY_TARGETS: Final = 3
+_WIDE: Final = 110
+_WHOLE_WORD: Final = 24
 _UNFOLDED: Final = 10_000
 _STYLES: Final[Mapping[Outcome, str]] = {
     Outcome.SUCCESS: "green",
@@ -51,17 +53,21 @@ def _console(*, stderr: bool) -> Console:
     )
 
 
-def table_of(events: Iterable[Event], *, with_ids: bool = False) -> Table:
-    """A table of events; long values fold, so that nothing is cut off."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
+def table_of(events: Sequence[Event], *, width: int, with_ids: bool = False) -> Table:
+    """A table of events, `width` columns wide at most; long values fold: nothing is cut off."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold dim")
     if with_ids:
         table.add_column("event_id", no_wrap=True, style="dim")
-    table.add_column("time (UTC)", min_width=10, max_width=19)
-    for name in ("tenant", "action", "actor", "target"):
-        table.add_column(name, overflow="fold")
-    table.add_column("outcome", no_wrap=True)
-    for event in events:
-        cells = [Text(moment(event.occurred_at)), *map(_cell, _columns(event)), _outcome(event)]
+    table.add_column("time (UTC)", width=10 if width < _WIDE else 19)
+    rows = [[visible(part) for part in _columns(event)] for event in events]
+    for n, name in enumerate(("tenant", "action", "actor", "target")):
+        longest = max((cell_len(row[n]) for row in rows), default=0)
+        # Single words stay whole in a narrow terminal, sentences fold first.
+        least = min(longest, _WHOLE_WORD) if name in {"tenant", "action"} else None
+        table.add_column(name, overflow="fold", min_width=least)
+    table.add_column("outcome", min_width=7)
+    for event, row in zip(events, rows, strict=True):
+        cells = [Text(moment(event.occurred_at)), *map(Text, row), _outcome(event)]
         table.add_row(*([Text(event.event_id)] if with_ids else []), *cells)
     return table
 
