@@ -89,9 +89,7 @@ async def _record(log: AuditLog, events: Sequence[Event]) -> list[Receipt]:
     return receipts
 
 
-def _tell_recorded(
-    console: Console, url: str, receipts: Sequence[Receipt], seconds: float
-) -> None:
+def _tell_recorded(console: Console, url: str, receipts: Sequence[Receipt], seconds: float) -> None:
     before = sum(receipt.already for receipt in receipts)
     people = sum(len(tenant.people) for tenant in story.TENANTS)
     console.print(

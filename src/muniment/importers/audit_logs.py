@@ -21,9 +21,8 @@ from typing import Any, Final
 from muniment.errors import InvalidEvent
 from muniment.event import SYSTEM_TENANT, Actor, Context, Event, Outcome, Target
 from muniment.importers.base import Importer, Item, Progress
-from muniment.importers.fitting import fit_id, fit_text
 from muniment.importers.tables import AuditTable
-from muniment.salvage import salvage_details
+from muniment.salvage import salvage_details, salvage_id, salvage_text
 
 _KNOWN_COLUMNS: Final = frozenset(
     {"id", "action", "details", "agent_id", "user_id", "created_at", "tenant_id", "ip_address"}
@@ -74,28 +73,28 @@ def event_of_row(
     row: Mapping[str, Any], *, table: str = "audit_logs", tenant_id: str | None = None
 ) -> Event:
     """The event that a row of the table tells of. Raises `InvalidEvent`, naming the column."""
-    source_id = fit_id(row.get("id"))
+    source_id = salvage_id(row.get("id"))
     if source_id is None:
         raise InvalidEvent("id", "is NULL, so the event would be stored anew each time")
     details = _details(row)
     occurred_at = parse_created_at(row.get("created_at"))
     context = Context(ip=_address(row.get("ip_address")))
-    target = fit_id(details.get("target_user_id"))
-    action = fit_id(row.get("action"))
+    target = salvage_id(details.get("target_user_id"))
+    action = salvage_id(row.get("action"))
     if action is None:
         raise InvalidEvent("action", "is empty")
     return Event(
         action=action,
         tenant_id=_tenant(row, details, tenant_id),
-        idempotency_key=fit_id(f"audit_logs:{table}:{source_id}"),
+        idempotency_key=salvage_id(f"audit_logs:{table}:{source_id}"),
         occurred_at=occurred_at,
         actor=_actor(row),
         outcome=_outcome(action, details),
-        reason=fit_text(details.get("error")),
+        reason=salvage_text(details.get("error")),
         targets=() if target is None else (Target("user", target),),
         context=context,
         details=salvage_details(details),
-        organization_id=fit_id(details.get("organization_id")),
+        organization_id=salvage_id(details.get("organization_id")),
     )
 
 
@@ -155,12 +154,15 @@ def _details(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tenant(row: Mapping[str, Any], details: Mapping[str, Any], given: str | None) -> str:
     return (
-        given or fit_id(row.get("tenant_id")) or fit_id(details.get("tenant_id")) or SYSTEM_TENANT
+        given
+        or salvage_id(row.get("tenant_id"))
+        or salvage_id(details.get("tenant_id"))
+        or SYSTEM_TENANT
     )
 
 
 def _actor(row: Mapping[str, Any]) -> Actor:
-    user_id, agent_id = fit_id(row.get("user_id")), fit_id(row.get("agent_id"))
+    user_id, agent_id = salvage_id(row.get("user_id")), salvage_id(row.get("agent_id"))
     user = None if user_id is None else Actor.user(user_id)
     if agent_id is not None:
         return Actor.agent(agent_id, on_behalf_of=user)
@@ -176,5 +178,5 @@ def _outcome(action: str, details: Mapping[str, Any]) -> Outcome:
 
 def _address(value: Any) -> str | None:
     """The address; PostgreSQL's `inet` adds the length of the whole address as a network."""
-    text = fit_id(value)
+    text = salvage_id(value)
     return None if text is None else text.removesuffix("/32").removesuffix("/128")

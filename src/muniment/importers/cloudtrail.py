@@ -22,9 +22,8 @@ from muniment.errors import InvalidEvent
 from muniment.event import MAX_TARGETS, SYSTEM_TENANT, Actor, Context, Event, Outcome, Target
 from muniment.importers.base import Importer, Item, Progress
 from muniment.importers.files import SourceFile
-from muniment.importers.fitting import fit_id, fit_text
 from muniment.importers.records import records_of
-from muniment.salvage import salvage_details
+from muniment.salvage import salvage_details, salvage_id, salvage_text
 
 _HOST_SUFFIX: Final = ".amazonaws.com"
 _IDENTITY_CENTER_ROLE: Final = "AWSReservedSSO_"
@@ -99,7 +98,7 @@ class CloudTrailImporter(Importer):
 
 def event_of_record(record: Mapping[str, Any], tenant_id: str | None = None) -> Event:
     """The event that a CloudTrail record tells of. Raises `InvalidEvent`, naming the key."""
-    event_id = fit_id(record.get("eventID"))
+    event_id = salvage_id(record.get("eventID"))
     source = _text(record.get("eventSource"))
     name = _text(record.get("eventName"))
     for key, value in (("eventID", event_id), ("eventSource", source), ("eventName", name)):
@@ -108,7 +107,7 @@ def event_of_record(record: Mapping[str, Any], tenant_id: str | None = None) -> 
     identity = _mapping(record.get("userIdentity"))
     outcome, reason = _outcome(record)
     return Event(
-        action=fit_id(f"{source.removesuffix(_HOST_SUFFIX)}:{name}") or name,
+        action=salvage_id(f"{source.removesuffix(_HOST_SUFFIX)}:{name}") or name,
         tenant_id=tenant_id or _account(record, identity),
         idempotency_key=f"cloudtrail:{event_id}",
         occurred_at=_time(record.get("eventTime")),
@@ -118,10 +117,10 @@ def event_of_record(record: Mapping[str, Any], tenant_id: str | None = None) -> 
         targets=_targets(record),
         context=Context(
             ip=_address(record.get("sourceIPAddress")),
-            user_agent=fit_text(record.get("userAgent")),
-            request_id=fit_id(record.get("requestID")),
+            user_agent=salvage_text(record.get("userAgent")),
+            request_id=salvage_id(record.get("requestID")),
             session_id=_session(identity),
-            service=fit_id(source),
+            service=salvage_id(source),
         ),
         details=salvage_details(record),
     )
@@ -136,30 +135,32 @@ def _time(value: Any) -> datetime:
 
 
 def _account(record: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
-    found = fit_id(record.get("recipientAccountId")) or fit_id(identity.get("accountId"))
+    found = salvage_id(record.get("recipientAccountId")) or salvage_id(identity.get("accountId"))
     return found or SYSTEM_TENANT
 
 
 def _actor(identity: Mapping[str, Any], source: str) -> Actor:
     kind = _text(identity.get("type"))
-    arn = fit_id(identity.get("arn"))
-    name = fit_text(identity.get("userName"))
-    principal = fit_id(identity.get("principalId"))
+    arn = salvage_id(identity.get("arn"))
+    name = salvage_text(identity.get("userName"))
+    principal = salvage_id(identity.get("principalId"))
     if kind == "AssumedRole":
         return _role(identity)
     if kind == "IdentityCenterUser":
         person = _mapping(identity.get("onBehalfOf")).get("userId")
-        return Actor.user(fit_id(person) or arn or principal or "unknown", name=name)
+        return Actor.user(salvage_id(person) or arn or principal or "unknown", name=name)
     if kind in {"AWSService", "AWSAccount", ""}:
-        invoker = fit_id(identity.get("invokedBy"))
+        invoker = salvage_id(identity.get("invokedBy"))
         caller = (
             (invoker or arn or principal) if kind != "AWSAccount" else (arn or principal or invoker)
         )
-        return Actor.service(caller or fit_id(identity.get("accountId")) or fit_id(source) or "aws")
+        return Actor.service(
+            caller or salvage_id(identity.get("accountId")) or salvage_id(source) or "aws"
+        )
     if kind == "Root":
         name = name or "root"
-    who = arn or fit_id(identity.get("userName")) or principal
-    return Actor.user(who or fit_id(identity.get("accountId")) or "unknown", name=name)
+    who = arn or salvage_id(identity.get("userName")) or principal
+    return Actor.user(who or salvage_id(identity.get("accountId")) or "unknown", name=name)
 
 
 def _role(identity: Mapping[str, Any]) -> Actor:
@@ -168,14 +169,14 @@ def _role(identity: Mapping[str, Any]) -> Actor:
     name = _text(issuer.get("userName"))
     person = _session(identity)
     if name.startswith(_IDENTITY_CENTER_ROLE) and person is not None:
-        return Actor.user(person, name=fit_text(name))
-    origin = fit_id(session.get("sourceIdentity"))
+        return Actor.user(person, name=salvage_text(name))
+    origin = salvage_id(session.get("sourceIdentity"))
     return Actor.service(
-        fit_id(issuer.get("arn"))
-        or fit_id(identity.get("arn"))
-        or fit_id(identity.get("principalId"))
+        salvage_id(issuer.get("arn"))
+        or salvage_id(identity.get("arn"))
+        or salvage_id(identity.get("principalId"))
         or "unknown",
-        name=fit_text(name),
+        name=salvage_text(name),
         on_behalf_of=None if origin is None else Actor.user(origin),
     )
 
@@ -184,7 +185,7 @@ def _session(identity: Mapping[str, Any]) -> str | None:
     """The name of a role's session: what follows the colon of the principal's id."""
     if identity.get("type") != "AssumedRole":
         return None
-    return fit_id(_text(identity.get("principalId")).partition(":")[2])
+    return salvage_id(_text(identity.get("principalId")).partition(":")[2])
 
 
 def _targets(record: Mapping[str, Any]) -> tuple[Target, ...]:
@@ -207,8 +208,8 @@ def _resource(resource: Any) -> Target | None:
 
 
 def _target(kind: str, id: str, name: str | None) -> Target | None:
-    type_, id_ = fit_id(kind), fit_id(id)
-    return None if type_ is None or id_ is None else Target(type_, id_, fit_text(name))
+    type_, id_ = salvage_id(kind), salvage_id(id)
+    return None if type_ is None or id_ is None else Target(type_, id_, salvage_text(name))
 
 
 def _kind_of(arn: str) -> str:
@@ -227,7 +228,7 @@ def _last_part(arn: str) -> str:
 def _outcome(record: Mapping[str, Any]) -> tuple[Outcome, str | None]:
     code = _text(record.get("errorCode"))
     message = _text(record.get("errorMessage"))
-    reason = fit_text(": ".join(part for part in (code, message) if part))
+    reason = salvage_text(": ".join(part for part in (code, message) if part))
     if code:
         bare = code.removeprefix("Client.").removeprefix("Server.")
         refused = "AccessDenied" in bare or bare in _REFUSALS

@@ -85,8 +85,8 @@ class SchemaStatus(msgspec.Struct, frozen=True, kw_only=True):
         """Raise `SchemaMismatch` if the schema is newer than this version of muniment."""
         if not self.known:
             msg = (
-                f"the database has schema {self.current}, newer than {self.wanted}, the newest that "
-                "this version of muniment knows: install a newer muniment"
+                f"the database has schema {self.current}, newer than {self.wanted}, the newest "
+                "that this version of muniment knows: install a newer muniment"
             )
             raise SchemaMismatch(msg)
 

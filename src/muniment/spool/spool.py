@@ -1,7 +1,7 @@
 """The spool: durable local overflow of a log, in append-only segment files.
 
     DIRECTORY/INSTANCE/lock              held by the process that INSTANCE is named after
-    DIRECTORY/INSTANCE/00000001.segment  events, oldest first; see spool_segment
+    DIRECTORY/INSTANCE/00000001.segment  events, oldest first; see segment.py
     DIRECTORY/damaged/                   bytes of segments that were no whole events
     DIRECTORY/quarantine/EVENT_ID.json   events that the store refused for their own sake
 
@@ -12,14 +12,29 @@ A crash in that leaves the rest as an orphan again; restart is the normal path.
 
 from __future__ import annotations
 
-import re
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from itertools import count
+from pathlib import Path
 from typing import Final
+
+import msgspec
+
+from muniment.errors import SpoolError
+from muniment.spool.damage import DAMAGED, set_aside
+from muniment.spool.directory import HeldDirectory, count_files, spool_error, sync_directory
+from muniment.spool.orphans import adopt, orphans_in
+from muniment.spool.quarantine import QUARANTINE, put_in_quarantine
+from muniment.spool.segment import Bytes, Damage, Found, Segment, encode_record, scan
+from muniment.stores.base import Sealed
 
 _ATTEMPTS: Final = 3
 _COUNTED_AT_ONCE: Final = 32 * 2**20
 _USUAL_RECORD: Final = 600
-_DAMAGED: Final = "damaged"
-_is_segment_name = re.compile(r"\d{8,}\.segment").fullmatch
 _logger = logging.getLogger("muniment.spool")
 
 
@@ -34,8 +49,8 @@ class Spool:
     """Keeps events on this machine's disk, in order, until the store has them.
 
     Synchronous; any thread may call it, one at a time gets in. The figures (`pending` and the like)
-    never wait. Nothing is read or written before the first call. A forked child starts with an empty
-    spool of its own in the same directory. `clock` gives Unix seconds.
+    never wait. Nothing is read or written before the first call. A forked child starts with an
+    empty spool of its own in the same directory. `clock` gives Unix seconds.
     """
 
     def __init__(
@@ -78,7 +93,7 @@ class Spool:
     def damaged(self) -> int:
         """How many damaged records there are in `damaged`, or are missing with their segment."""
         waiting = sum(len(segment.not_set_aside) for segment in self._segments())
-        return count_files(self.directory / _DAMAGED) + waiting + self._lost
+        return count_files(self.directory / DAMAGED) + waiting + self._lost
 
     @property
     def quarantined(self) -> int:
@@ -199,7 +214,7 @@ class Spool:
         with source:
             if not segment.is_counted:
                 segment.count(source)
-            for piece in scan_segment(source, segment.acknowledged):
+            for piece in scan(source, segment.acknowledged):
                 if isinstance(piece, Found):
                     size += len(piece.event.body)
                     if len(peeked) >= limit or (peeked and size > max_bytes):
@@ -280,29 +295,16 @@ class Spool:
             damage.problem,
             damage.start,
             damage.end,
-            self.directory / _DAMAGED,
+            self.directory / DAMAGED,
         )
         self._set_aside(segment)
 
     def _set_aside(self, segment: Segment) -> None:
         """Copy what is damaged; while that fails the segment itself is kept."""
-        while segment.not_set_aside:
-            damage = segment.not_set_aside[0]
-            name = (
-                f"{segment.path.parent.name}.{segment.path.stem}.{damage.start:012d}-"
-                f"{damage.end:012d}.bin"
-            )
-            path = self.directory / _DAMAGED / name
-            try:
-                # The name tells whose bytes they are: after a crash the same ones are there already.
-                if not path.exists():
-                    with segment.open() as source:
-                        data = bytes(source.at(damage.start, damage.end - damage.start))
-                    write_file(path, data)
-            except OSError as error:
-                self._report_once(segment, "is kept, damage in it can't be copied", error)
-                return
-            del segment.not_set_aside[0]
+        try:
+            set_aside(self.directory, segment)
+        except OSError as error:
+            self._report_once(segment, "is kept, damage in it can't be copied", error)
 
     def _report_missing(self, segment: Segment) -> None:
         """A segment was removed from outside: say so, and go on with the others."""
@@ -344,49 +346,22 @@ class Spool:
         """
         with self._lock:
             try:
-                names = sorted(
-                    name for name in os.listdir(self.directory) if is_instance_name(name)
-                )
-                owner = self.directory.stat().st_uid if names else 0
-            except FileNotFoundError:
-                return 0
+                orphans = orphans_in(self.directory)
             except OSError as error:
                 raise spool_error(error, self.directory) from error
-            held = {directory.path.name for directory in self._held()}
+            held = {directory.path for directory in self._held()}
             adopted: list[Segment] = []
-            for name in names:
-                if name not in held:
+            for path in orphans:
+                if path not in held:
                     try:
-                        adopted += self._adopt(self.directory / name, owner)
+                        adopted += adopt(path)
                     except OSError as error:
-                        _logger.warning("left alone: %s", spool_error(error, self.directory / name))
+                        _logger.warning("left alone: %s", spool_error(error, path))
+            if adopted:
+                self._watch_forks()
             self._adopted += adopted
             self._count(adopted)
             return len(adopted)
-
-    def _adopt(self, path: Path, owner: int) -> list[Segment]:
-        uid = path.lstat().st_uid
-        if uid not in {os.geteuid(), owner}:
-            _logger.warning("left alone: %s belongs to another user, %d", path, uid)
-            return []
-        directory = HeldDirectory.take_over(path)
-        if directory is None:
-            return []
-        segments = []
-        try:
-            for name in _segment_names(path):
-                if is_of_another_version(path / name):
-                    _logger.warning("left alone: %s is of another version of muniment", path / name)
-                    continue
-                segments.append(Segment(path / name, (path / name).stat().st_size, directory))
-        except BaseException:
-            directory.release()
-            raise
-        if segments:
-            self._watch_forks()
-        else:
-            directory.remove_if_empty()
-        return segments
 
     def _count(self, segments: list[Segment]) -> None:
         """Count the events of adopted segments; beyond a few of them estimate, to start in no time."""
@@ -449,8 +424,3 @@ class Spool:
             self._live.close()
         self._lost = 0
         self._start_empty()
-
-
-def _segment_names(path: Path) -> list[str]:
-    names = filter(_is_segment_name, os.listdir(path))
-    return sorted(names, key=lambda name: int(name.partition(".")[0]))

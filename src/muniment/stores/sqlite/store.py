@@ -38,7 +38,7 @@ from muniment.stores.borrowed import driver_connection
 from muniment.stores.plan import select_with
 from muniment.stores.schema import EVERY_EVENT, SQLITE_PREFIX, SQLITE_REVISION, define_tables
 from muniment.stores.selecting import Statements
-from muniment.stores.sqlite_append import STORED, append, append_one, blob, index, stored
+from muniment.stores.sqlite.append import STORED, append, append_one, blob, index, stored
 
 _READERS: Final = 3
 _GET_ANY: Final = f"""

@@ -12,6 +12,7 @@ every payload, two bytes that no ASCII has, finds the candidates; length, CRC an
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import struct
@@ -24,7 +25,7 @@ from typing import Final
 import msgspec
 
 from muniment.canonical import leaf_hash
-from muniment.spool_directory import HeldDirectory, write_all
+from muniment.spool.directory import HeldDirectory, write_all
 from muniment.stores.base import Sealed
 
 
@@ -222,7 +223,7 @@ def _damage(source: Bytes, start: int, end: int, problem: str) -> Iterator[Damag
         offsets.append(offsets[-1] + _FRAME.size + length)
     if offsets[-1] != end:
         offsets = [start, end]
-    for begin, stop in zip(offsets, offsets[1:], strict=False):
+    for begin, stop in itertools.pairwise(offsets):
         yield Damage(begin, stop, problem)
 
 
@@ -230,8 +231,8 @@ class Segment:
     """One file of events and how far it is drained. What lies before `size` never changes.
 
     `acknowledged` is the offset up to which its events are in the store, `remaining` how many are
-    not: an estimate until `is_counted`. Both live in memory only: after a crash the whole segment is
-    drained again, and the store leaves out what it has.
+    not: an estimate until `is_counted`. Both live in memory only: after a crash the whole segment
+    is drained again, and the store leaves out what it has.
     """
 
     def __init__(self, path: Path, size: int, directory: HeldDirectory) -> None:

@@ -34,7 +34,7 @@ from muniment.stores.base import (
 )
 from muniment.stores.borrowed import driver_connection
 from muniment.stores.plan import native, select_with
-from muniment.stores.postgres_append import (
+from muniment.stores.postgres.append import (
     COLUMNS,
     INSERT,
     KnownPartitions,
@@ -43,13 +43,13 @@ from muniment.stores.postgres_append import (
     stored,
     transposed,
 )
-from muniment.stores.postgres_checks import (
+from muniment.stores.postgres.checks import (
     is_another_cluster,
     schema_status,
     unsafe_settings,
 )
-from muniment.stores.postgres_page import paging, run
-from muniment.stores.postgres_sql import (
+from muniment.stores.postgres.page import paging, run
+from muniment.stores.postgres.sql import (
     GET,
     GET_ANY,
     LAST_POSITION,
@@ -251,7 +251,7 @@ class PostgresStore(Store):
             await connection.close()
 
     async def upgrade(self) -> SchemaStatus:
-        from muniment.stores.postgres_migrate import upgrade_schema
+        from muniment.stores.postgres.migrate import upgrade_schema
 
         status = await self.schema_status()
         status.refuse_newer()
@@ -314,8 +314,8 @@ class PostgresStore(Store):
             raise UnsafeStore(msg)
         if await is_another_cluster(connection):
             msg = (
-                f"{_place(self.url)} was restored into another cluster, where transaction ids start "
-                "over: run `muniment --url … db upgrade` to begin a new epoch"
+                f"{_place(self.url)} was restored into another cluster, where transaction ids "
+                "start over: run `muniment --url … db upgrade` to begin a new epoch"
             )
             raise SchemaMismatch(msg)
         if self._copy_wanted is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from muniment.stores.postgres_append import STORED
+from muniment.stores.postgres.append import STORED
 from muniment.stores.schema import EVERY_EVENT
 
 _BEHIND_INDEX: Final = "(epoch, xid) >= (SELECT epoch, xid FROM muniment.index_state)"

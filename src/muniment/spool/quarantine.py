@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from muniment.spool_directory import write_file
+from muniment.spool.directory import write_file
 from muniment.stores.base import Sealed
 
 QUARANTINE: Final = "quarantine"

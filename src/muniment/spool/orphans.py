@@ -1,0 +1,57 @@
+"""Orphans: the directories that dead processes left, taken over by the next one to start."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+
+from muniment.spool.directory import HeldDirectory, is_instance_name
+from muniment.spool.segment import Segment, is_of_another_version
+
+_is_segment_name = re.compile(r"\d{8,}\.segment").fullmatch
+_logger = logging.getLogger("muniment.spool")
+
+
+def orphans_in(base: Path) -> list[Path]:
+    """What may be orphans, oldest first; a living process's directory is among them.
+
+    Raises `OSError` if `base` can't be read; none are in one that does not exist.
+    """
+    try:
+        names = os.listdir(base)
+    except FileNotFoundError:
+        return []
+    return [base / name for name in sorted(filter(is_instance_name, names))]
+
+
+def adopt(path: Path) -> list[Segment]:
+    """The segments of an orphan, oldest first, held by us from now on.
+
+    None if a living process has it, or another user, or nothing is in it. Raises `OSError`.
+    """
+    uid = path.lstat().st_uid
+    if uid not in {os.geteuid(), path.parent.stat().st_uid}:
+        _logger.warning("left alone: %s belongs to another user, %d", path, uid)
+        return []
+    directory = HeldDirectory.take_over(path)
+    if directory is None:
+        return []
+    segments = []
+    try:
+        for name in sorted(filter(_is_segment_name, os.listdir(path)), key=_number):
+            if is_of_another_version(path / name):
+                _logger.warning("left alone: %s is of another version of muniment", path / name)
+                continue
+            segments.append(Segment(path / name, (path / name).stat().st_size, directory))
+    except BaseException:
+        directory.release()
+        raise
+    if not segments:
+        directory.remove_if_empty()
+    return segments
+
+
+def _number(segment_name: str) -> int:
+    return int(segment_name.partition(".")[0])

@@ -1,0 +1,5 @@
+"""The SQLite store."""
+
+from muniment.stores.sqlite.store import SqliteStore
+
+__all__ = ["SqliteStore"]
