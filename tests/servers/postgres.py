@@ -139,6 +139,17 @@ class Postgres:
         """Remove a database and end what is still connected to it."""
         self._administer(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
+    def create_role(self, attributes: str = "") -> str:
+        """The name of a new role that may log in, with the password of the server's URL if any."""
+        name = f"muniment_test_{secrets.token_hex(6)}"
+        password = f" PASSWORD '{self._url.password}'" if self._url.password else ""
+        self._administer(f"CREATE ROLE {name} LOGIN {attributes}{password}")
+        return name
+
+    def drop_role(self, name: str) -> None:
+        """Remove a role whose databases are gone."""
+        self._administer(f"DROP ROLE IF EXISTS {name}")
+
     def _administer(self, sql: str) -> None:
         done = self.psql(sql)
         if done.returncode:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from muniment.errors import InvalidConfig
 from muniment.stores.base import Store
@@ -16,13 +16,13 @@ def open_store(url: str, **options: Any) -> Store:
     `sqlite:///relative.db`, `sqlite:////absolute/path.db`, or `postgresql://user@host/database`
     (an SQLAlchemy URL such as `postgresql+asyncpg://…` is taken too). Raises `InvalidConfig`.
     """
-    scheme = urlsplit(url).scheme.partition("+")[0] if isinstance(url, str) else ""
+    scheme = url.partition("://")[0].partition("+")[0].lower() if isinstance(url, str) else ""
     if scheme == "sqlite":
         return _sqlite(url, options)
     if scheme in {"postgresql", "postgres"}:
         return _postgres(url, options)
     msg = (
-        f"url: {_without_password(url)!r} names no store; use sqlite:///file.db or "
+        f"url: {without_password(url)!r} names no store; use sqlite:///file.db or "
         "postgresql://user@host/database"
     )
     raise InvalidConfig(msg)
@@ -54,8 +54,9 @@ def _postgres(url: str, options: dict[str, Any]) -> Store:
     return PostgresStore(f"postgresql://{rest}", **options)
 
 
-def _without_password(url: object) -> object:
-    parts = urlsplit(url) if isinstance(url, str) else None
-    if parts is None or not parts.password:
-        return url
-    return parts._replace(netloc=f"{parts.username}:***@{parts.hostname}").geturl()
+def without_password(url: str) -> str:
+    """The URL as it may be shown: *** in place of a password."""
+    scheme, slashes, rest = str(url).partition("://")
+    account, at, place = rest.rpartition("@")
+    user, colon, _ = account.partition(":")
+    return f"{scheme}{slashes}{user}{colon and ':***'}{at}{place}"

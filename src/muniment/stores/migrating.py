@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -12,16 +13,23 @@ from sqlalchemy import Connection
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
+# Alembic's `op` and `context` belong to the process: two migrations at once would mix them up.
+_one_at_a_time = threading.Lock()
+
 
 def migrate(
     connection: Connection, *, dialect: str, version_table: str, schema: str | None
 ) -> None:
-    """Bring the schema up, inside the transaction that `connection` is in."""
+    """Bring the schema up, inside the transaction that `connection` is in.
+
+    Blocks while another thread migrates: call it where no event loop waits.
+    """
     config = _config(dialect)
     config.attributes["connection"] = connection
     config.attributes["version_table"] = version_table
     config.attributes["version_table_schema"] = schema
-    command.upgrade(config, "head")
+    with _one_at_a_time:
+        command.upgrade(config, "head")
 
 
 def revisions(dialect: str) -> list[str]:

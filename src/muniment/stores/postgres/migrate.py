@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -18,6 +20,10 @@ _RESTORED = text(
 
 async def upgrade_schema(url: str) -> None:
     """Migrate to the newest revision, all or nothing, and adopt a database restored elsewhere."""
+    await asyncio.to_thread(lambda: asyncio.run(_upgrade(url)))
+
+
+async def _upgrade(url: str) -> None:
     engine = create_async_engine(
         "postgresql+asyncpg://" + url.partition("://")[2], poolclass=NullPool
     )

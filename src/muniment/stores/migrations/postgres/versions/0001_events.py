@@ -179,15 +179,15 @@ PARTITIONS = (
                 USING ERRCODE = 'datetime_field_overflow';
         ELSIF to_regclass('muniment.events_' || suffix) IS NULL THEN
             PERFORM pg_advisory_xact_lock(hashtextextended('muniment.ensure_partition', 0));
-            IF to_regclass('muniment.events_' || suffix) IS NULL THEN
-                FOREACH parent IN ARRAY ARRAY['postings', 'events'] LOOP
-                    PERFORM muniment.attach_partition(parent, suffix,
-                        quote_literal(muniment.lowest_id(month)),
-                        quote_literal(muniment.lowest_id(month + interval '1 month')));
-                END LOOP;
-            END IF;
+            FOREACH parent IN ARRAY ARRAY['postings', 'events'] LOOP
+                PERFORM muniment.attach_partition(parent, suffix,
+                    quote_literal(muniment.lowest_id(month)),
+                    quote_literal(muniment.lowest_id(month + interval '1 month')));
+            END LOOP;
         END IF;
         RETURN suffix;
+    EXCEPTION WHEN duplicate_table THEN
+        RETURN suffix;  -- somebody made it while we waited for the lock
     END $$
     """,
 )

@@ -1,0 +1,9 @@
+"""For the tests of applications and stores: see what is recorded, make a store fail.
+
+`muniment.testing.contract` holds the suite that every store must pass; it needs pytest.
+"""
+
+from muniment.testing.capture import capture_events
+from muniment.testing.faulty import FaultyStore
+
+__all__ = ["FaultyStore", "capture_events"]
