@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from muniment.stores import open_store
 from tests.servers.postgres import (
     URL_VARIABLE,
     Postgres,
@@ -64,6 +66,29 @@ def postgres_url(postgres_server: Postgres) -> Iterator[str]:
     postgres_server.drop_database(name)
 
 
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: Postgres) -> Iterator[str]:
+    """The name of a database with the schema in place, to be copied."""
+    name = postgres_server.create_database()
+
+    async def upgrade() -> None:
+        store = open_store(postgres_server.url(name))
+        await store.upgrade()
+        await store.close()
+
+    asyncio.run(upgrade())
+    yield name
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def postgres_log_url(postgres_server: Postgres, postgres_template: str) -> Iterator[str]:
+    """A superuser's URL of a PostgreSQL database that is ready to be recorded in."""
+    name = postgres_server.create_database(postgres_template)
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     """The URL of a SQLite database that doesn't exist yet."""
@@ -74,4 +99,12 @@ def sqlite_url(tmp_path: Path) -> str:
 def store_url(request: pytest.FixtureRequest) -> str:
     """The URL of an empty database of each kind, one after the other."""
     url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def log_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a database of each kind that is ready to be recorded in."""
+    name = {"sqlite": "sqlite_url", "postgres": "postgres_log_url"}[request.param]
+    url: str = request.getfixturevalue(name)
     return url

@@ -11,13 +11,14 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 
 from muniment.actions import Category
-from muniment.errors import InvalidQuery
-from muniment.event import Event, Outcome
+from muniment.checks import as_utc, check_id
+from muniment.errors import InvalidEvent, InvalidQuery
+from muniment.event import ActorType, Event, Outcome
 from muniment.event_id import is_event_id
 
 Order = Literal["newest", "oldest"]
@@ -166,19 +167,14 @@ def make_filter(*, now: datetime, given: Mapping[str, Any]) -> EventFilter:
             raise InvalidQuery(
                 name, f"is no filter; there are {', '.join(EventFilter.__struct_fields__)}"
             )
-    values["action"] = tuple(_check_pattern(a) for a in _several("action", values.get("action")))
-    values["outcome"] = tuple(
-        _choice(Outcome, "outcome", o) for o in _several("outcome", values.get("outcome"))
-    )
+    actions = [_check_pattern(a) for a in _several("action", values.get("action"))]
+    outcomes = [_choice(Outcome, "outcome", o) for o in _several("outcome", values.get("outcome"))]
+    values["action"] = tuple(dict.fromkeys(actions))
+    values["outcome"] = tuple(dict.fromkeys(outcomes))
     if "category" in values:
         values["category"] = _choice(Category, "category", values["category"])
-    if "actor_type" in values and values["actor_type"] not in {
-        "user",
-        "agent",
-        "service",
-        "system",
-    }:
-        raise InvalidQuery("actor_type", "is none of user, agent, service, system")
+    if "actor_type" in values and values["actor_type"] not in get_args(ActorType):
+        raise InvalidQuery("actor_type", f"is none of {', '.join(get_args(ActorType))}")
     for name in ("since", "until"):
         if name in values:
             values[name] = parse_time(name, values[name], now=now)
@@ -211,8 +207,6 @@ def parse_time(name: str, value: datetime | str, *, now: datetime) -> datetime:
     """
     if isinstance(value, datetime):
         moment = value
-        if moment.tzinfo is None:
-            raise InvalidQuery(name, "has no time zone; use datetime.now(UTC)")
     elif isinstance(value, str):
         ago = _AGO(value.strip())
         try:
@@ -228,9 +222,12 @@ def parse_time(name: str, value: datetime | str, *, now: datetime) -> datetime:
     else:
         raise InvalidQuery(name, f"is {type(value).__name__}, not a datetime or text")
     try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise InvalidQuery(name, "is out of the range of times") from None
+        return as_utc(name, moment)
+    except InvalidEvent as error:
+        raise InvalidQuery(name, error.problem) from None
+
+
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
@@ -241,8 +238,8 @@ class Cursor(msgspec.Struct, frozen=True, array_like=True):
     event_id: str
     tenant_id: str
     filter_digest: str
-    since: datetime | None
-    until: datetime | None
+    since: _Moment | None
+    until: _Moment | None
 
     def encode(self) -> str:
         """The cursor as opaque text, safe in URLs."""
@@ -280,7 +277,8 @@ def resume(text: str, order: Order, wanted: EventFilter) -> tuple[Cursor, EventF
     try:
         raw = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4))
         cursor = _cursor_decoder.decode(raw)
-    except (ValueError, UnicodeError, AttributeError):
+        check_id("cursor", cursor.tenant_id)
+    except (ValueError, AttributeError, RecursionError):
         cursor = None
     if cursor is None or cursor.version != _CURSOR_VERSION or not is_event_id(cursor.event_id):
         raise InvalidQuery("cursor", "isn't one; pass the next_cursor of a page as it came")

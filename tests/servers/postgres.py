@@ -129,10 +129,11 @@ class Postgres:
             env=_environment(),
         )
 
-    def create_database(self) -> str:
-        """The name of a new, empty database."""
+    def create_database(self, template: str | None = None) -> str:
+        """The name of a new database: empty, or a copy of `template`, which nobody may be using."""
         name = f"muniment_test_{secrets.token_hex(6)}"
-        self._administer(f"CREATE DATABASE {name}")
+        copied = f" TEMPLATE {template}" if template else ""
+        self._administer(f"CREATE DATABASE {name}{copied}")
         return name
 
     def drop_database(self, name: str) -> None:
@@ -234,6 +235,12 @@ class PostgresServer(Postgres):
     def close(self) -> None:
         """Stop, whatever state it is in, and remove its directory."""
         self._watcher.communicate(timeout=_TIMEOUT)
+
+    def drop_database(self, name: str) -> None:
+        """Leave it: a drop is a checkpoint, and the server goes as a whole soon."""
+
+    def drop_role(self, name: str) -> None:
+        """Leave it, since its databases are left."""
 
     @property
     def _data(self) -> tuple[str, str]:

@@ -71,7 +71,7 @@ class Statements:
                 .table_valued("term")
                 .render_derived("listed")
             )
-            each = self._driven(wanted, listed.c.term, rest).lateral("each")
+            each = self._driven(wanted, listed.c.term, rest, outer=listed).lateral("each")
             found = select(*(each.c[c.name] for c in self._columns(self._tables.events)))
             found = found.select_from(listed.join(each, true()))
             return self._ordered(found, each, wanted)
@@ -126,10 +126,17 @@ class Statements:
         return select(events).where(behind).order_by(*order).limit(_ALL).subquery("behind")
 
     def _driven(
-        self, wanted: Selection, term: ColumnElement[str], rest: Sequence[Clause]
+        self,
+        wanted: Selection,
+        term: ColumnElement[str],
+        rest: Sequence[Clause],
+        outer: FromClause | None = None,
     ) -> Select[Any]:
+        """Events that have a term: a literal, or a column of the `outer` part of the statement."""
         events, postings = self._tables.events, self._tables.postings
         drive = select(postings.c.tenant_id, postings.c.event_id).where(postings.c.term == term)
+        if outer is not None:
+            drive = drive.correlate(outer)  # however deep it comes to stand
         if wanted.tenant_id is not None:
             drive = drive.where(postings.c.tenant_id == wanted.tenant_id)
         drive = drive.where(*self._bounds(postings, wanted))

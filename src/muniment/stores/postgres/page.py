@@ -16,6 +16,7 @@ _BEGIN: Final = """
     SET LOCAL enable_seqscan = off;
     SET LOCAL enable_hashjoin = off;
     SET LOCAL enable_mergejoin = off;
+    SET LOCAL enable_sort = off;
     SET LOCAL max_parallel_workers_per_gather = 0;
     SET LOCAL jit = off;
     SET LOCAL plan_cache_mode = force_custom_plan

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,6 +38,7 @@ from muniment.stores.plan import select_with
 from muniment.stores.schema import EVERY_EVENT, SQLITE_PREFIX, SQLITE_REVISION, define_tables
 from muniment.stores.selecting import Statements
 from muniment.stores.sqlite.append import STORED, append, append_one, blob, index, stored
+from muniment.stores.sqlite.connections import Connections
 
 _READERS: Final = 3
 _GET_ANY: Final = f"""
@@ -76,13 +76,12 @@ class SqliteStore(Store):
     ) -> None:
         self.url = f"sqlite:///{path}"
         self.path = path
-        self._busy_timeout = busy_timeout
         self._allow_unsafe = allow_unsafe
         self._migrate = migrate
         self._writer: ThreadPoolExecutor | None = None
         self._readers: ThreadPoolExecutor | None = None
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._connections = Connections(path, busy_timeout=busy_timeout)
+        self._is_prepared = False
 
     async def open(self) -> None:
         await self._write(self._prepare)
@@ -92,14 +91,13 @@ class SqliteStore(Store):
         self._writer = self._readers = None
         for pool in pools:
             await asyncio.to_thread(pool.shutdown)
-        while self._connections:
-            self._connections.pop().close()
-        self._local = threading.local()
+        self._connections.close()
+        self._is_prepared = False
 
     # --- writing
 
     async def append(self, batch: Sequence[Sealed]) -> Mapping[int, StoredEvent]:
-        return await self._write(lambda connection: append(connection, batch))
+        return await self._write_prepared(lambda connection: append(connection, batch))
 
     async def append_in(self, connection: Any, event: Sealed) -> StoredEvent | None:
         raw = await driver_connection(connection)
@@ -117,7 +115,7 @@ class SqliteStore(Store):
         return cast("StoredEvent | None", await raw._execute(append_one, raw._conn, event))  # noqa: SLF001
 
     async def index_pending(self, limit: int) -> int:
-        return await self._write(lambda connection: index(connection, limit))
+        return await self._write_prepared(lambda connection: index(connection, limit))
 
     # --- reading
 
@@ -205,6 +203,7 @@ class SqliteStore(Store):
         if connection.execute("PRAGMA synchronous").fetchone()[0] < 2 and not self._allow_unsafe:
             msg = f"{self.path}: synchronous is not FULL, so a power loss may lose events"
             raise UnsafeStore(msg)
+        self._is_prepared = True
 
     def _upgrade(self, connection: sqlite3.Connection) -> None:
         from sqlalchemy import StaticPool, create_engine
@@ -233,6 +232,16 @@ class SqliteStore(Store):
             self._writer = ThreadPoolExecutor(1, thread_name_prefix="muniment-write")
         return await self._run(self._writer, work, read_only=False)
 
+    async def _write_prepared(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Write once the file is checked and migrated: it may not have been there for `open`."""
+
+        def prepared(connection: sqlite3.Connection) -> _T:
+            if not self._is_prepared:
+                self._prepare(connection)
+            return work(connection)
+
+        return await self._write(prepared)
+
     async def _read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         if self._readers is None:
             self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="muniment-read")
@@ -260,30 +269,12 @@ class SqliteStore(Store):
     ) -> _T:
         def guarded() -> _T:
             try:
-                return work(self._connection(read_only=read_only))
+                with self._connections.lent(read_only=read_only) as connection:
+                    return work(connection)
             except sqlite3.Error as error:
                 raise _translate(error, self.path) from error
 
         return await asyncio.get_running_loop().run_in_executor(pool, guarded)
-
-    def _connection(self, *, read_only: bool) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = sqlite3.connect(
-                self.path,
-                timeout=self._busy_timeout,
-                isolation_level=None,
-                check_same_thread=False,
-                cached_statements=256,
-            )
-            self._connections.append(connection)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA cache_size = -65536")
-            if read_only:
-                connection.execute("PRAGMA query_only = ON")
-            self._local.connection = connection
-        return connection
 
 
 def _action_of(terms: ColumnElement[str]) -> ColumnElement[str]:
