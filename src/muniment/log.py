@@ -14,22 +14,26 @@ from typing import Any, Final, Literal, Self, Unpack
 from muniment.action_scope import ActionScope, scope
 from muniment.actions import Catalogue, standard_catalogue
 from muniment.canonical import MAX_DETAILS_BYTES
-from muniment.config import default_spool_directory
+from muniment.checks import check_id
+from muniment.config import above_zero, default_spool_directory, one_of
 from muniment.diagnostics import Diagnostics
 from muniment.errors import (
     InvalidConfig,
+    InvalidEvent,
     LogClosed,
     MunimentError,
+    StoreError,
     StoreUnavailable,
     WrongProcess,
 )
 from muniment.event import SYSTEM_TENANT, Actor, Event, Outcome
 from muniment.indexer import Indexer
+from muniment.intake import Placement
 from muniment.losses import LOSS_ACTION, Loss, Losses
 from muniment.processors import Processor
 from muniment.query import Order, Page
 from muniment.receipts import Receipt, lost_receipt, receipt_for
-from muniment.recorder import Placement, Recorder, Settings
+from muniment.recorder import Recorder, Settings
 from muniment.sealing import EventFields, Sealer, given, utc_now
 from muniment.searching import Searcher
 from muniment.spool import Spool
@@ -65,18 +69,12 @@ class AuditLog:
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         """Use a store that is not open yet; the options are those of `open`."""
-        _check_choice("on_error", on_error, ("raise", "log"))
-        _check_choice("overflow", overflow, ("spool", "drop"))
-        for name, value in (
-            ("deadline", deadline),
-            ("max_batch", max_batch),
-            ("max_queue", max_queue),
-        ):
-            if not value > 0:
-                msg = f"{name}: is {value}, not above 0"
-                raise InvalidConfig(msg)
+        one_of("on_error", on_error, ("raise", "log"))
+        one_of("overflow", overflow, ("spool", "drop"))
+        above_zero(deadline=deadline, max_batch=max_batch, max_queue=max_queue)
         self.store = store
         self.catalogue = catalogue or standard_catalogue()
+        self.deadline = deadline
         self._tenant_id = tenant_id
         self._on_error: OnError = on_error
         self._diagnostics = Diagnostics()
@@ -96,6 +94,7 @@ class AuditLog:
         )
         self._recorder: Recorder | None = None
         self._indexer: Indexer | None = None
+        self._opening: asyncio.Future[None]
         self._process = 0
 
     @classmethod
@@ -128,17 +127,30 @@ class AuditLog:
     def __await__(self) -> Generator[Any, None, Self]:
         return self._start().__await__()
 
-    async def _start(self) -> Self:
+    async def _start(self, *, insist: bool = True) -> Self:
+        """Open the store, and begin. Unless we `insist` on a good one, events go to the spool.
+
+        So it is then for a store that must be refused, and for one that has not opened after
+        `deadline` seconds; it goes on opening meanwhile.
+        """
         if self._recorder is not None:
             msg = "The log is open already."
             raise LogClosed(msg)
+        opening = asyncio.ensure_future(self.store.open())
+        opening.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
-            await self.store.open()
-        except StoreUnavailable as error:
+            await asyncio.wait({opening}, timeout=None if insist else self.deadline)
+            if opening.done():
+                opening.result()
+        except StoreError as error:
+            if insist and not isinstance(error, StoreUnavailable):
+                await self.store.close()
+                raise
             self._diagnostics.report(
-                logging.WARNING, "store", "the store can't be reached yet: %s", error
+                logging.WARNING, "store", "the store is not open yet: %s", error
             )
         except BaseException:
+            opening.cancel()
             await self.store.close()
             raise
         indexer = Indexer(
@@ -152,9 +164,9 @@ class AuditLog:
             losses=self._losses,
             on_stored=indexer.recorded,
         )
-        await recorder.start()
+        await recorder.start(spooling=not opening.done())
         indexer.start()
-        self._recorder, self._indexer = recorder, indexer
+        self._recorder, self._indexer, self._opening = recorder, indexer, opening
         self._process = os.getpid()
         return self
 
@@ -169,6 +181,7 @@ class AuditLog:
         self._recorder = self._indexer = None
         await recorder.close()
         await indexer.close()
+        self._opening.cancel()
         await self.store.close()
 
     async def flush(self) -> None:
@@ -380,6 +393,13 @@ class AuditLog:
             return self._sealer.seal(action)
         return self._sealer.seal_call(action, fields)
 
+    def _spool_at_once(self, event: Event) -> None:
+        """Put an event into the spool, without an open log. Raises `InvalidEvent`, `SpoolError`."""
+        try:
+            self._spool.append([self._sealer.seal(event)])
+        finally:
+            self._spool.close()
+
     def _open_recorder(self) -> Recorder:
         if self._recorder is None:
             raise LogClosed
@@ -396,9 +416,3 @@ def _seal_loss(sealer: Sealer, loss: Loss) -> Sealed:
         "details": loss.details(),
     }
     return sealer.seal_call(LOSS_ACTION, given)
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        msg = f"{name}: {value!r} is none of {', '.join(choices)}"
-        raise InvalidConfig(msg)
