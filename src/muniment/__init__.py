@@ -1,6 +1,7 @@
 """muniment: the audit trail for multi-tenant services and the AI agents that act in them."""
 
 from muniment.actions import ActionInfo, AuditAction, Catalogue, Category, Severity
+from muniment.default_log import configure
 from muniment.errors import (
     Conflict,
     EventNotFound,
@@ -21,6 +22,12 @@ from muniment.log import AuditLog
 from muniment.processors import enrich, redact
 from muniment.query import EventFilter, Page
 from muniment.receipts import Receipt
+from muniment.writers import (
+    write_audit_log,
+    write_identity_audit_log,
+    write_role_audit_log,
+    write_tenant_audit_log,
+)
 
 __all__ = [
     "ActionInfo",
@@ -51,6 +58,11 @@ __all__ = [
     "StoreUnavailable",
     "Target",
     "UnsafeStore",
+    "configure",
     "enrich",
     "redact",
+    "write_audit_log",
+    "write_identity_audit_log",
+    "write_role_audit_log",
+    "write_tenant_audit_log",
 ]

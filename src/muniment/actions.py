@@ -7,7 +7,7 @@ title and a severity.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import TypeVar
 
 import msgspec
@@ -39,7 +39,7 @@ class Severity(StrEnum):
     HIGH = "high"
 
 
-class AuditAction(str, Enum):  # noqa: UP042 - StrEnum would change what format() printed for existing callers
+class AuditAction(StrEnum):
     """The 34 standard actions; each is also the plain string that is stored."""
 
     LOGIN = "login"
@@ -121,10 +121,10 @@ class Catalogue:
         severity: Severity | str = Severity.INFO,
     ) -> ActionInfo:
         """Add an action, or replace what is known of it. Raises `InvalidConfig` on a bad value."""
-        action = _plain(action)
-        if not action:
-            msg = "action: an action needs a name"
+        if not isinstance(action, str) or not action:
+            msg = f"action: {action!r:.100} is not the name of an action"
             raise InvalidConfig(msg)
+        action = _plain(action)
         info = ActionInfo(
             action=action,
             category=_choice(Category, "category", category),
@@ -147,7 +147,7 @@ class Catalogue:
 
 
 def _plain(action: str) -> str:
-    return action.value if isinstance(action, AuditAction) else action
+    return str.__str__(action)  # of an enum's member too, the applications' own included
 
 
 def _choice(kind: type[_E], name: str, value: str) -> _E:

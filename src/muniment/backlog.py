@@ -7,13 +7,14 @@ All work on the spool is done in one thread of its own, in the order in which it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from muniment.diagnostics import Diagnostics
-from muniment.errors import EventRefused, SpoolError, StoreError, StoreUnavailable
+from muniment.errors import EventRefused, SpoolError, StoreUnavailable
 from muniment.spool import Spool
 from muniment.stores.base import Sealed, Store
 
@@ -22,6 +23,10 @@ _LONGEST_PAUSE: Final = 5.0
 _PATIENCE: Final = 10.0
 _AT_ONCE: Final = 2_000
 _T = TypeVar("_T")
+
+
+def _never() -> bool:
+    return False
 
 
 class Backlog:
@@ -44,70 +49,87 @@ class Backlog:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="muniment-spool")
         self._task: asyncio.Task[None] | None = None
         self.is_first = False
-        """Whether events must go to the spool now, behind those that wait there."""
-        self.is_spilling: Callable[[], bool] = lambda: False
+        """Whether events must go to the spool now, behind those that wait there.
+
+        Changed in the spool's thread only, together with what is in the spool.
+        """
         self.drained = 0
         self.refused = 0
+
+    # --- life
 
     async def start(self) -> None:
         """Begin, in the running loop, with what earlier processes left in the spool."""
         self._loop = asyncio.get_running_loop()
-        self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._late: set[asyncio.Future[Any]] = set()
         try:
             await self.in_thread(self._spool.adopt_orphans)
-            self.is_first = await self.in_thread(lambda: self._spool.pending) > 0
         except SpoolError as error:
             self._diagnostics.report(logging.ERROR, "spool", "the spool can't be read: %s", error)
+        self.is_first = self._spool.pending > 0
         if self.is_first:
             self._wake.set()
         self._task = asyncio.create_task(self._drain(), name="muniment-drain")
 
-    async def close(self) -> None:
-        """Stop draining; what is left stays in the spool for the next process."""
+    async def close(self, patience: float) -> None:
+        """Drain for up to `patience` seconds, unless the store fails, and let go of the spool.
+
+        What is left stays there, for the next process.
+        """
         if self._task is not None:
+            self._stopping.set()
+            self._wake.set()
+            await asyncio.wait({self._task}, timeout=patience)
+            # After a cut here: a batch that may be stored and is in the spool; it is drained again.
             self._task.cancel()
             await asyncio.wait({self._task})
             self._task = None
-        for late in self._late:
-            late.cancel()
         await self.in_thread(self._spool.close)
         self._thread.shutdown(wait=False)
 
-    async def take(self, events: Sequence[Sealed], *, spooled: Callable[[], bool]) -> bool:
+    # --- what goes into the spool
+
+    async def take(self, events: Sequence[Sealed], *, unless: Callable[[], bool] = _never) -> bool:
         """Put events behind the backlog, durably; False if there is none any more.
 
-        `spooled` says whether they were put there meanwhile. Raises `SpoolError`.
+        Not if they turn out to be there already (`unless`). Raises `SpoolError`.
         """
-        async with self._lock:
-            if not self.is_first:
-                return False
-            if not spooled():
-                await self.in_thread(lambda: self._spool.append(events))
-        self._wake.set()
-        return True
 
-    def begin(self) -> None:
-        """From now on events go to the spool, until it is drained."""
+        def append_behind() -> bool:
+            if self.is_first and not unless():
+                self.append_here(events)
+            return self.is_first
+
+        return self.is_first and await self.in_thread(append_behind)
+
+    async def append(
+        self, events: Sequence[Sealed], *, unless: Callable[[], bool] = _never
+    ) -> None:
+        """Put events into the spool, durably, whether or not there is a backlog.
+
+        Not if they turn out to be there already (`unless`). Raises `SpoolError`.
+        """
+
+        def append() -> None:
+            if not unless():
+                self.append_here(events)
+
+        await self.in_thread(append)
+        self._wake.set()
+
+    def append_here(self, events: Sequence[Sealed]) -> None:
+        """Put events into the spool, in the calling thread, which must be the spool's."""
+        self._spool.append(events)
         self.is_first = True
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Have the spool's thread do something; from any thread."""
+        self._thread.submit(work)
 
     def wake(self) -> None:
         """Say that there is something to drain; in the loop's own thread."""
-        self._wake.set()
-
-    def submit(self, work: Callable[[], None]) -> Future[None]:
-        """Have the spool's thread do something; from any thread."""
-        return self._thread.submit(work)
-
-    def append_here(self, events: Sequence[Sealed]) -> None:
-        """Append to the spool in the calling thread, which must be the spool's."""
-        self._spool.append(events)
-
-    async def append(self, events: Sequence[Sealed]) -> None:
-        """Append to the spool, whether or not there is a backlog."""
-        await self.in_thread(lambda: self._spool.append(events))
-        self.begin()
         self._wake.set()
 
     async def quarantine(self, event: Sealed, error: EventRefused) -> EventRefused:
@@ -118,24 +140,26 @@ class Backlog:
         self._diagnostics.report(logging.ERROR, "refused", "an event was refused: %s", refused)
         return refused
 
+    # --- how it is done
+
     async def in_time(self, work: Awaitable[_T], seconds: float) -> _T:
         """The result of `work`, or `StoreUnavailable` once it is late.
 
         A late call is cancelled but not waited for: a hung store may not even heed that.
         """
         task = asyncio.ensure_future(work)
-        try:
-            done, _ = await asyncio.wait({task}, timeout=seconds)
-        except asyncio.CancelledError:
-            task.cancel()
-            raise
-        if done:
-            return task.result()
-        task.cancel()
         self._late.add(task)
         task.add_done_callback(self._forget)
-        msg = f"no answer within {seconds:g} s"
-        raise StoreUnavailable(msg)
+        try:
+            await asyncio.wait({task}, timeout=max(0.0, seconds))
+        finally:
+            if not task.done():
+                task.cancel()
+        if not task.done():
+            raise StoreUnavailable(f"no answer within {seconds:.2g} s")
+        if task.cancelled():
+            raise StoreUnavailable("the store gave up the call")
+        return task.result()
 
     async def in_thread(self, work: Callable[[], _T]) -> _T:
         """The result of `work`, done in the spool's thread."""
@@ -149,45 +173,48 @@ class Backlog:
     async def _drain(self) -> None:
         """Bring the spool into the store, trying ever less often while it is down."""
         pause = _FIRST_PAUSE
-        while True:
+        while not self._stopping.is_set() or self.is_first:
             await self._wake.wait()
             try:
-                is_empty = await self._drain_some()
-            except (StoreError, SpoolError) as error:
+                await self._drain_some()
+                pause = _FIRST_PAUSE
+            except Exception as error:  # noqa: BLE001 - whatever it is, draining must go on
                 self._diagnostics.report(logging.WARNING, "drain", "draining waits: %s", error)
-                await asyncio.sleep(pause)
+                if self._stopping.is_set():
+                    return
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
-                continue
-            pause = _FIRST_PAUSE
-            if is_empty:
-                self._wake.clear()
-                await self._on_empty()
 
-    async def _drain_some(self) -> bool:
-        """Drain a batch; True once there is nothing left, and events go to the store again."""
+    async def _drain_some(self) -> None:
+        """Drain a batch, or find that nothing is left and events go to the store again."""
         events = await self.in_thread(lambda: self._spool.peek(_AT_ONCE))
         if events:
             await self._store_some(events)
-            await self.in_thread(lambda: self._spool.acknowledge(len(events)))
-            return False
-        async with self._lock:
-            left = await self.in_thread(lambda: self._spool.pending)
-            if left == 0 and not self.is_spilling():
-                self.is_first = False
-                return True
-        return False
+            return
+        self._wake.clear()
+        if await self.in_thread(self._end):
+            await self._on_empty()
+        else:
+            self._wake.set()
+
+    def _end(self) -> bool:
+        """End the backlog if nothing is left; in the spool's thread, so that nothing comes in."""
+        self.is_first = self._spool.pending > 0
+        return not self.is_first
 
     async def _store_some(self, events: Sequence[Sealed]) -> None:
         """Store a batch of the spool, halving it until those that the store refuses stand alone."""
         try:
             await self.in_time(self._store.append(events), _PATIENCE)
         except EventRefused as error:
-            if len(events) == 1:
-                await self.quarantine(events[0], error)
+            if len(events) > 1:
+                middle = len(events) // 2
+                await self._store_some(events[:middle])
+                await self._store_some(events[middle:])
                 return
-            middle = len(events) // 2
-            await self._store_some(events[:middle])
-            await self._store_some(events[middle:])
+            await self.quarantine(events[0], error)
         else:
             self.drained += len(events)
             self._on_drained(len(events))
+        await self.in_thread(lambda: self._spool.acknowledge(len(events)))

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -26,7 +27,7 @@ MAX_SAFE_INTEGER: Final = 2**53 - 1
 MAX_DEPTH: Final = 64
 MAX_DETAILS_BYTES: Final = 256 * 1024
 MAX_BODY_BYTES: Final = 1024 * 1024
-_MANY_CONTAINERS: Final = 10_000
+_MANY_VALUES: Final = 100_000
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _decode = msgspec.json.Decoder(Event).decode
@@ -38,13 +39,13 @@ def encode(event: Event, *, max_details_bytes: int = MAX_DETAILS_BYTES) -> bytes
     Raises `InvalidEvent` for a value JSON can't carry unchanged (NaN, integers beyond ±(2^53-1),
     bytes, sets, lone surrogates, nesting over 64 levels) and for details or a body that is too big.
     """
-    if _agrees(event.details) and (not event.changes or _agrees(_change_values(event))):
+    if _agrees(event.details) and (not event.changes or _changes_agree(event)):
         try:
             body = _encode(event)
         except UnicodeEncodeError:
-            body = _encode_slowly(event)
+            body = _encode_slowly(event, max_details_bytes)
     else:
-        body = _encode_slowly(event)
+        body = _encode_slowly(event, max_details_bytes)
     if len(body) > max_details_bytes:
         _check_size(event, body, max_details_bytes)
     return body
@@ -53,10 +54,10 @@ def encode(event: Event, *, max_details_bytes: int = MAX_DETAILS_BYTES) -> bytes
 def decode(body: bytes | str) -> Event:
     """The event that a body is of. Raises `InvalidEvent` if it is not an event's JSON."""
     try:
-        return _decode(body)
+        return _as_given(_decode(body))
     except InvalidEvent:
         raise
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         field, problem = _locate(error)
         raise InvalidEvent(field, problem) from None
 
@@ -68,15 +69,18 @@ def leaf_hash(body: bytes) -> bytes:
 
 def canonical_json(value: Any) -> bytes:
     """RFC 8785 bytes of a plain JSON value. Raises `InvalidEvent` as `encode` does."""
-    return "".join(_jcs(plain(value, "value"))).encode()
+    return "".join(_jcs(plain(value, "value", itertools.count()))).encode()
 
 
-def plain(value: Any, path: str = "details", depth: int = 0) -> Any:
+def plain(value: Any, path: str, room: Iterator[int], depth: int = 0) -> Any:
     """A copy of `value` made of JSON's own types only: what a body can hold.
 
     UUIDs, dates, times, decimals and enums become strings. Raises `InvalidEvent` with the path of
-    the first value that can't be carried unchanged.
+    the first value that can't be carried unchanged, or for which there is no more `room`: parts
+    that are shared can make a small object's JSON endless.
     """
+    if next(room, None) is None:
+        raise InvalidEvent(path[:200], "goes beyond the bytes that fit; store the bulk elsewhere")
     kind = type(value)
     if kind is str:
         return _text(value, path)
@@ -94,25 +98,26 @@ def plain(value: Any, path: str = "details", depth: int = 0) -> Any:
         raise InvalidEvent(path[:200], f"is nested over {MAX_DEPTH} levels (or contains itself)")
     if isinstance(value, Mapping):
         return {
-            _key(key, path): plain(item, f"{path}.{key}", depth + 1) for key, item in value.items()
+            _key(key, path): plain(item, f"{path}.{key}", room, depth + 1)
+            for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [plain(item, f"{path}[{n}]", depth + 1) for n, item in enumerate(value)]
-    return _scalar(value, path, depth)
+        return [plain(item, f"{path}[{n}]", room, depth + 1) for n, item in enumerate(value)]
+    return _scalar(value, path, room, depth)
 
 
-def _scalar(value: Any, path: str, depth: int) -> Any:
+def _scalar(value: Any, path: str, room: Iterator[int], depth: int) -> Any:
     if isinstance(value, enum.Enum):
-        return plain(value.value, path, depth + 1)
-    if isinstance(value, datetime | date):
+        return plain(value.value, path, room, depth + 1)
+    if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, UUID | Decimal):
         return str(value)
     for base in (str, int, float):
         if isinstance(value, base):
-            return plain(base(value), path, depth + 1)
+            return plain(base(value), path, room, depth + 1)
     if isinstance(value, msgspec.Struct):
-        return plain(msgspec.structs.asdict(value), path, depth + 1)
+        return plain(msgspec.structs.asdict(value), path, room, depth + 1)
     raise InvalidEvent(path, f"is {type(value).__name__}, which JSON can't hold; convert it first")
 
 
@@ -133,58 +138,103 @@ def _text(value: str, path: str) -> str:
     return value
 
 
-def _agrees(value: Any) -> bool:
-    """Whether msgspec's encoding of a plain JSON value is RFC 8785's, byte for byte."""
-    stack = [value]
+def _agrees(value: Any, levels: int = MAX_DEPTH) -> bool:
+    """Whether msgspec's encoding of a plain JSON value is RFC 8785's, byte for byte.
+
+    False too for what is nested over `levels`, or is so large that it may contain itself: the slow
+    path finds out.
+    """
+    level = [value]
     seen = 0
-    while stack:
-        container = stack.pop()
-        seen += 1
-        if seen > _MANY_CONTAINERS:
-            return False  # it may contain itself: the slow path finds out
-        if type(container) is dict:
-            for key in container:
-                if type(key) is not str or not key.isascii():
-                    return False
-            items: Iterable[Any] = container.values()
-        elif type(container) is list or type(container) is tuple:
-            items = container
-        else:
-            return False
-        for item in items:
-            kind = type(item)
-            if kind is str or kind is bool or item is None:
-                continue
-            if kind is int:
-                if not -MAX_SAFE_INTEGER <= item <= MAX_SAFE_INTEGER:
-                    return False
-            elif kind is float:
-                if not (1e-5 < item < 1e16 or -1e16 < item < -1e-5) or item.is_integer():
-                    return False
-            else:
-                stack.append(item)
-    return True
+    while level and levels:
+        levels -= 1
+        inner: list[Any] = []
+        for container in level:
+            items: Iterable[Any] = container
+            if type(container) is dict:
+                for key in container:
+                    if type(key) is not str or not key.isascii():
+                        return False
+                items = container.values()
+            elif type(container) is not list and type(container) is not tuple:
+                return False
+            seen += len(container)
+            if seen > _MANY_VALUES:
+                return False
+            for item in items:
+                kind = type(item)
+                if kind is str or kind is bool or item is None:
+                    continue
+                if kind is int:
+                    if not -MAX_SAFE_INTEGER <= item <= MAX_SAFE_INTEGER:
+                        return False
+                elif kind is float:
+                    if not (1e-5 < item < 1e16 or -1e16 < item < -1e-5) or item.is_integer():
+                        return False
+                else:
+                    inner.append(item)
+        level = inner
+    return not level
+
+
+def _changes_agree(event: Event) -> bool:
+    return _agrees(_change_values(event), MAX_DEPTH + 1)
 
 
 def _change_values(event: Event) -> list[Any]:
     return [value for change in event.changes for value in (change.old, change.new)]
 
 
-def _encode_slowly(event: Event) -> bytes:
+def _as_given(event: Event) -> Event:
+    """A decoded event with the floats that it was given with."""
+    if _agrees(event.details) and (not event.changes or _changes_agree(event)):
+        return event
+    return msgspec.structs.replace(
+        event,
+        details=_as_written(event.details),
+        changes=tuple(
+            msgspec.structs.replace(c, old=_as_written(c.old), new=_as_written(c.new))
+            for c in event.changes
+        ),
+    )
+
+
+def _as_written(value: Any) -> Any:
+    """A decoded value with its big floats: RFC 8785 prints 1e17 as an integer is printed.
+
+    An integer that no float stands for stays one, to be refused as it would be from a caller.
+    """
+    if type(value) is dict:
+        return {key: _as_written(item) for key, item in value.items()}
+    if type(value) is list:
+        return [_as_written(item) for item in value]
+    if type(value) is int and MAX_SAFE_INTEGER < abs(value) < 10**21:
+        return float(value) if ecmascript_number(float(value)) == str(value) else value
+    return value
+
+
+def _encode_slowly(event: Event, max_details_bytes: int) -> bytes:
+    details = plain(event.details, "details", _room(max_details_bytes))
+    room = _room(MAX_BODY_BYTES + max_details_bytes)
     changes = [
         {
             "field": change.field,
-            "old": plain(change.old, f"changes[{n}].old"),
-            "new": plain(change.new, f"changes[{n}].new"),
+            "old": plain(change.old, f"changes[{n}].old", room),
+            "new": plain(change.new, f"changes[{n}].new", room),
         }
         for n, change in enumerate(event.changes)
     ]
     bare = msgspec.json.decode(_encode(msgspec.structs.replace(event, details={}, changes=())))
-    if event.details:
-        bare["details"] = plain(event.details)
+    if details:
+        bare["details"] = details
     if changes:
         bare["changes"] = changes
     return "".join(_jcs(bare)).encode()
+
+
+def _room(most_bytes: int) -> Iterator[int]:
+    """Runs out after as many values as fit: each takes two bytes, with what separates it."""
+    return iter(range(most_bytes // 2 + 1))
 
 
 def _check_size(event: Event, body: bytes, max_details_bytes: int) -> None:
@@ -195,8 +245,9 @@ def _check_size(event: Event, body: bytes, max_details_bytes: int) -> None:
             f"takes {size} bytes of JSON, over the limit of {max_details_bytes}; store the bulk "
             "elsewhere and record its SHA-256",
         )
-    if len(body) > MAX_BODY_BYTES + max_details_bytes:
-        raise InvalidEvent("event", f"takes {len(body)} bytes; at most {MAX_BODY_BYTES} fit")
+    most = MAX_BODY_BYTES + max_details_bytes
+    if len(body) > most:
+        raise InvalidEvent("event", f"takes {len(body)} bytes of JSON; at most {most} fit")
 
 
 def _jcs(value: Any) -> Iterator[str]:

@@ -20,7 +20,7 @@ def check_id(path: str, value: str) -> None:
         raise InvalidEvent(path, wrong_type("a string", value))
     if not value:
         raise InvalidEvent(path, "is empty; leave it out, or give it a value")
-    if len(_utf8(path, value)) > MAX_ID_BYTES:
+    if len(as_utf8(path, value)) > MAX_ID_BYTES:
         raise InvalidEvent(path, f"is over {MAX_ID_BYTES} bytes of UTF-8; use a shorter id")
     bad = next((c for c in value if c < " " or "\x7f" <= c <= "\x9f"), None)
     if bad is not None:
@@ -33,13 +33,16 @@ def check_text(path: str, value: str) -> None:
         raise InvalidEvent(path, wrong_type("a string", value))
     if value.isascii() and len(value) <= MAX_TEXT_BYTES:
         return
-    if len(_utf8(path, value)) > MAX_TEXT_BYTES:
+    if len(as_utf8(path, value)) > MAX_TEXT_BYTES:
         raise InvalidEvent(
             path, f"is over {MAX_TEXT_BYTES} bytes of UTF-8; put long text into details"
         )
 
 
-def _utf8(path: str, value: str) -> bytes:
+def as_utf8(path: str, value: str) -> bytes:
+    """The UTF-8 of a text of any length; a lone surrogate has none."""
+    if not isinstance(value, str):
+        raise InvalidEvent(path, wrong_type("a string", value))
     try:
         return value.encode()
     except UnicodeEncodeError as error:
@@ -48,7 +51,7 @@ def _utf8(path: str, value: str) -> bytes:
 
 
 def as_utc(path: str, value: datetime) -> datetime:
-    """The same moment in UTC; it must have a time zone."""
+    """The same moment in UTC, as a plain datetime; it must have a time zone."""
     if type(value) is datetime and value.tzinfo is UTC:
         return value
     if not isinstance(value, datetime):
@@ -56,9 +59,11 @@ def as_utc(path: str, value: datetime) -> datetime:
     if value.tzinfo is None or value.utcoffset() is None:
         raise InvalidEvent(path, "has no time zone; use datetime.now(UTC)")
     try:
-        return value.astimezone(UTC)
+        moment = value.astimezone(UTC)
     except OverflowError:
         raise InvalidEvent(path, "is out of the range of times") from None
+    # A body can't be encoded from a subclass, such as those of date libraries.
+    return datetime.combine(moment.date(), moment.time(), UTC)
 
 
 def wrong_type(wanted: str, value: object) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec.structs import force_setattr
 
-from muniment.checks import as_utc, check_id, check_text, wrong_type
+from muniment.checks import as_utc, as_utf8, check_id, check_text, wrong_type
 from muniment.errors import InvalidEvent
 from muniment.event_id import (
     EPOCH,
@@ -28,6 +28,7 @@ from muniment.event_id import (
 )
 
 SCHEMA_VERSION: Final = 1
+_MAX_VERSION: Final = 9999
 SYSTEM_TENANT: Final = "system"
 MAX_TARGETS: Final = 1000
 MAX_CHANGES: Final = 1000
@@ -46,9 +47,6 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-_OUTCOMES = frozenset(Outcome)
-
-
 class Actor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Who acts. `on_behalf_of` is whom an actor acts for: the next link of a delegation chain."""
 
@@ -58,8 +56,10 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     on_behalf_of: Actor | None = None
 
     def __post_init__(self) -> None:
-        if self.type not in _ACTOR_TYPES:
-            raise InvalidEvent("actor.type", f"{self.type!r} is none of {', '.join(_ACTOR_TYPES)}")
+        if type(self.type) is not str or self.type not in _ACTOR_TYPES:
+            raise InvalidEvent(
+                "actor.type", f"{self.type!r:.100} is none of {', '.join(_ACTOR_TYPES)}"
+            )
         check_id("actor.id", self.id)
         if self.name is not None:
             check_text("actor.name", self.name)
@@ -188,25 +188,33 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 raise InvalidEvent("action", wrong_type("a string", self.action))
             force_setattr(self, "action", str.__str__(self.action))
         if type(self.outcome) is not Outcome:
-            if self.outcome not in _OUTCOMES:
-                raise InvalidEvent("outcome", f"{self.outcome!r} is none of {', '.join(Outcome)}")
-            force_setattr(self, "outcome", Outcome(self.outcome))
+            try:
+                force_setattr(self, "outcome", Outcome(self.outcome))
+            except ValueError:
+                raise InvalidEvent(
+                    "outcome", f"{self.outcome!r:.100} is none of {', '.join(Outcome)}"
+                ) from None
         if type(self.targets) is not tuple:
             force_setattr(self, "targets", _tuple("targets", self.targets))
         if type(self.changes) is not tuple:
             force_setattr(self, "changes", _tuple("changes", self.changes))
+        if type(self.stamped) is not tuple:
+            force_setattr(self, "stamped", _tuple("stamped", self.stamped))
 
     def _identify(self) -> None:
         """Fill in the time and the id, each from the other where only one is given."""
         if self.occurred_at is not EPOCH:
             force_setattr(self, "occurred_at", as_utc("occurred_at", self.occurred_at))
-        if self.event_id:
+        if self.event_id != "":
             _check_given_id(self)
             if self.occurred_at is EPOCH:
                 force_setattr(self, "occurred_at", time_of(self.event_id))
             return
         if self.occurred_at is EPOCH:
             force_setattr(self, "occurred_at", datetime.now(UTC))
+            if self.idempotency_key is not None:
+                # Another try comes at another time: the key alone must lead to the first one.
+                force_setattr(self, "stamped", (*self.stamped, "occurred_at"))
         elif self.occurred_at < EPOCH:
             raise InvalidEvent("occurred_at", "times before 1970 can't be recorded")
         if self.idempotency_key is None:
@@ -234,7 +242,7 @@ def _check(event: Event) -> None:
     check_id("tenant_id", event.tenant_id)
     if event.idempotency_key is not None:
         check_id("idempotency_key", event.idempotency_key)
-    if event.recorded_at is not None and event.recorded_at.tzinfo is not UTC:
+    if event.recorded_at is not None:
         force_setattr(event, "recorded_at", as_utc("recorded_at", event.recorded_at))
     if type(event.actor) is not Actor:
         raise InvalidEvent("actor", wrong_type("an Actor", event.actor))
@@ -250,6 +258,12 @@ def _check(event: Event) -> None:
         raise InvalidEvent("context", wrong_type("a Context", event.context))
     if type(event.details) is not dict:
         raise InvalidEvent("details", wrong_type("a dict", event.details))
+    for n, name in enumerate(event.stamped):
+        as_utf8(f"stamped[{n}]", name)
+    if type(event.schema_version) is not int or not 1 <= event.schema_version <= _MAX_VERSION:
+        raise InvalidEvent("schema_version", f"{event.schema_version!r:.100} is no version")
+    if event.salt is not None:
+        check_text("salt", event.salt)
 
 
 def _check_all(path: str, values: tuple[Any, ...], kind: type, most: int) -> None:
@@ -273,7 +287,7 @@ def _check_given_id(event: Event) -> None:
     if type(event_id) is not str or not is_event_id(event_id):
         raise InvalidEvent(
             "event_id",
-            f"{event_id!r} is not a lower-case UUIDv7; give it as idempotency_key instead",
+            f"{event_id!r:.100} is not a lower-case UUIDv7; give it as idempotency_key instead",
         )
     if event.occurred_at is not EPOCH and (
         microseconds(event.occurred_at) // 1000 != milliseconds_of(event_id)

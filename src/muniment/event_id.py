@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_MAX_MILLISECONDS = (1 << 48) - 1
+_LATEST = "e677d21f-dbff"  # the last millisecond of the year 9999, where datetime ends
 _KEY_DOMAIN = b"muniment event id\x00"
 
 
@@ -31,7 +31,7 @@ def moment_of(micros: int) -> datetime:
 def make_event_id(occurred_at: datetime, entropy: bytes) -> str:
     """A UUIDv7, as text, from a time (1970 or later) and at least 8 bytes of `entropy`."""
     millis, micros = divmod(microseconds(occurred_at), 1000)
-    if not 0 <= millis <= _MAX_MILLISECONDS:
+    if millis < 0:
         msg = "an event_id carries times from 1970 on"
         raise ValueError(msg)
     low = int.from_bytes(entropy[:8], "big")
@@ -51,8 +51,8 @@ _FORM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9
 
 
 def is_event_id(text: str) -> bool:
-    """Whether `text` is a UUIDv7 in the canonical lower-case form."""
-    return _FORM(text) is not None
+    """Whether `text` is a UUIDv7 in the canonical lower-case form, of a time up to year 9999."""
+    return _FORM(text) is not None and text[:13] <= _LATEST
 
 
 def milliseconds_of(event_id: str) -> int:
@@ -68,11 +68,9 @@ def time_of(event_id: str) -> datetime:
 def lowest_id_at(moment: datetime) -> bytes:
     """The 16 bytes below every event_id of `moment` or later, and above those of earlier ones.
 
-    Compares right for times before 1970 and far ahead too: they are clamped.
+    Times before 1970 count as 1970.
     """
-    micros_total = max(0, microseconds(moment))
-    millis, micros = divmod(micros_total, 1000)
-    if millis > _MAX_MILLISECONDS:
-        return b"\xff" * 16
-    sub = -(-micros * 4096 // 1000)
-    return millis.to_bytes(6, "big") + (0x7000 | sub).to_bytes(2, "big") + bytes(8)
+    millis, micros = divmod(max(0, microseconds(moment)), 1000)
+    return (
+        millis.to_bytes(6, "big") + (0x7000 | micros * 4096 // 1000).to_bytes(2, "big") + bytes(8)
+    )

@@ -72,6 +72,11 @@ class AuditLog:
         one_of("on_error", on_error, ("raise", "log"))
         one_of("overflow", overflow, ("spool", "drop"))
         above_zero(deadline=deadline, max_batch=max_batch, max_queue=max_queue)
+        if tenant_id is not None:
+            try:
+                check_id("tenant_id", tenant_id)
+            except InvalidEvent as error:
+                raise InvalidConfig(str(error)) from None
         self.store = store
         self.catalogue = catalogue or standard_catalogue()
         self.deadline = deadline

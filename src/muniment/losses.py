@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
+from muniment.errors import InvalidEvent
+from muniment.event import SYSTEM_TENANT
 from muniment.event_id import time_of
 from muniment.stores.base import Sealed
 
 LOSS_ACTION: Final = "audit.loss"
 _MANY_REASONS: Final = 5
+_LONG_REASON: Final = 500
 
 
 class Loss(msgspec.Struct):
@@ -35,12 +39,17 @@ class Loss(msgspec.Struct):
 
 
 class Losses:
-    """The losses that are not recorded yet. `seal` makes the `audit.loss` event of one."""
+    """The losses that are not recorded yet. `seal` makes the `audit.loss` event of one.
+
+    Thread-safe. `total` is how many events were ever counted.
+    """
 
     def __init__(self, seal: Callable[[Loss], Sealed], clock: Callable[[], datetime]) -> None:
         self._seal = seal
         self._clock = clock
+        self._lock = threading.RLock()  # a signal handler may emit, and lose, while we hold it
         self._by_tenant: dict[str, Loss] = {}
+        self.total = 0
 
     def __bool__(self) -> bool:
         return bool(self._by_tenant)
@@ -48,29 +57,45 @@ class Losses:
     def count(self, events: Sequence[Sealed], reason: str) -> None:
         """Add lost events."""
         for event in events:
-            moment = time_of(event.event_id)
-            self.put_back(Loss(event.tenant_id, 1, moment, moment, [reason]))
+            self._count_one(event.tenant_id, time_of(event.event_id), reason)
 
     def count_one(self, tenant_id: str, reason: str) -> None:
         """Add an event that was lost just now."""
-        now = self._clock()
-        self.put_back(Loss(tenant_id, 1, now, now, [reason]))
+        self._count_one(tenant_id, self._clock(), reason)
 
-    def put_back(self, loss: Loss) -> None:
-        """Add a loss that could not be recorded."""
-        known = self._by_tenant.get(loss.tenant_id)
-        if known is None:
-            self._by_tenant[loss.tenant_id] = loss
-            return
-        known.count += loss.count
-        known.first = min(known.first, loss.first)
-        known.last = max(known.last, loss.last)
-        for reason in loss.reasons:
-            if reason not in known.reasons and len(known.reasons) < _MANY_REASONS:
-                known.reasons.append(reason)
+    def put_back(self, losses: Sequence[Loss]) -> None:
+        """Add losses that were taken and could not be recorded."""
+        for loss in losses:
+            self._add(loss)
 
     def take(self) -> list[tuple[Loss, Sealed]]:
         """All losses with their sealed events; none are kept."""
-        taken = list(self._by_tenant.values())
-        self._by_tenant = {}
-        return [(loss, self._seal(loss)) for loss in taken]
+        with self._lock:
+            taken, self._by_tenant = self._by_tenant, {}
+        return [(loss, self._sealed(loss)) for loss in taken.values()]
+
+    def _count_one(self, tenant_id: str, moment: datetime, reason: str) -> None:
+        text = reason[:_LONG_REASON].encode("utf-8", "backslashreplace").decode()
+        with self._lock:
+            self.total += 1
+            self._add(Loss(tenant_id, 1, moment, moment, [text]))
+
+    def _add(self, loss: Loss) -> None:
+        with self._lock:
+            known = self._by_tenant.setdefault(loss.tenant_id, loss)
+            if known is loss:
+                return
+            known.count += loss.count
+            known.first = min(known.first, loss.first)
+            known.last = max(known.last, loss.last)
+            for reason in loss.reasons:
+                if reason not in known.reasons and len(known.reasons) < _MANY_REASONS:
+                    known.reasons.append(reason)
+
+    def _sealed(self, loss: Loss) -> Sealed:
+        try:
+            return self._seal(loss)
+        except InvalidEvent:
+            # No tenant can have that id, and perhaps the event was lost because of it.
+            loss.tenant_id = SYSTEM_TENANT
+            return self._seal(loss)

@@ -6,12 +6,13 @@ empty is named in the event's `stamped`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
 
-from muniment.event import Context, Event
+from muniment.event import Change, Context, Event
 
 Processor = Callable[[Event], Event]
 REDACTED: Final = "[redacted]"
@@ -33,35 +34,41 @@ def enrich(**context: str) -> Processor:
 
 
 def redact(*names: str) -> Processor:
-    """Replace the values of these keys, anywhere in details, and of changes of these fields."""
+    """Replace the values of these keys, anywhere in details and changes, and of these fields.
+
+    Names are compared without regard to case.
+    """
     hidden = frozenset(name.lower() for name in names)
 
     def hide(event: Event) -> Event:
         details, found = _hide(event.details, hidden)
-        changes = event.changes
-        if any(change.field.lower() in hidden for change in changes):
-            changes = tuple(
-                msgspec.structs.replace(
-                    c,
-                    old=None if c.old is None else REDACTED,
-                    new=None if c.new is None else REDACTED,
-                )
-                if c.field.lower() in hidden
-                else c
-                for c in changes
-            )
-        if not found and changes is event.changes:
+        changes = tuple(_hide_in_change(change, hidden) for change in event.changes)
+        if not found and all(map(operator.is_, changes, event.changes)):
             return event
         return msgspec.structs.replace(event, details=details, changes=changes)
 
     return hide
 
 
+def _hide_in_change(change: Change, hidden: frozenset[str]) -> Change:
+    if change.field.lower() in hidden:
+        return msgspec.structs.replace(
+            change,
+            old=None if change.old is None else REDACTED,
+            new=None if change.new is None else REDACTED,
+        )
+    old, in_old = _hide(change.old, hidden)
+    new, in_new = _hide(change.new, hidden)
+    return msgspec.structs.replace(change, old=old, new=new) if in_old or in_new else change
+
+
 def _hide(value: Any, hidden: frozenset[str], depth: int = 0) -> tuple[Any, bool]:
     """A copy without the hidden values, and whether there was one."""
     if depth > 64:
         return value, False  # too deep to be recorded: sealing says so
-    if isinstance(value, dict):
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.structs.asdict(value)
+    if isinstance(value, Mapping):
         found = False
         copy = {}
         for key, item in value.items():

@@ -9,10 +9,11 @@ import msgspec
 from muniment.canonical import decode
 from muniment.errors import Conflict
 from muniment.event import Event
-from muniment.recorder import Placement
+from muniment.intake import Placement
 from muniment.stores.base import Sealed, StoredEvent
 
 _LOGS_OWN: Final = ("recorded_at", "salt", "stamped", "schema_version")
+_json = msgspec.json.Encoder(order="sorted").encode
 Place = Literal["store", "spool", "transaction", "lost"]
 
 
@@ -78,11 +79,12 @@ def differing_fields(ours: Sealed, theirs: StoredEvent) -> tuple[str, ...]:
     )
 
 
-def _source_fields(event: Event, skipped: set[str]) -> dict[str, Any]:
+def _source_fields(event: Event, skipped: set[str]) -> dict[str, bytes]:
+    """The JSON of each field: `==` would take true for 1, and null for what isn't there."""
     fields: dict[str, Any] = msgspec.to_builtins(event)
     flat = {k: v for k, v in fields.items() if k not in _LOGS_OWN and k not in skipped}
     for part in ("context", "details"):
         for key, value in flat.pop(part, {}).items():
             if f"{part}.{key}" not in skipped:
                 flat[f"{part}.{key}"] = value
-    return flat
+    return {name: _json(value) for name, value in flat.items()}

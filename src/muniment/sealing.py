@@ -12,7 +12,7 @@ from msgspec.structs import force_setattr
 
 from muniment.canonical import MAX_DETAILS_BYTES, encode, leaf_hash
 from muniment.checks import wrong_type
-from muniment.errors import InvalidEvent
+from muniment.errors import InvalidEvent, MunimentError
 from muniment.event import Actor, Change, Context, Event, Outcome, Target
 from muniment.event_id import make_event_id
 from muniment.processors import Processor, stamped_fields
@@ -132,9 +132,16 @@ class Sealer:
             return copy.copy(event)
         processed = event
         for processor in self._processors:
-            processed = processor(processed)
-        if type(processed) is not Event:
-            raise InvalidEvent("processors", "returned " + wrong_type("an Event", processed)[3:])
+            try:
+                processed = processor(processed)
+            except MunimentError:
+                raise
+            except Exception as error:
+                # A MunimentError, so that `on_error` decides what becomes of it.
+                raise InvalidEvent("processors", f"one raised {type(error).__name__}") from error
+            if type(processed) is not Event:
+                problem = wrong_type("an Event", processed).removeprefix("is ")
+                raise InvalidEvent("processors", f"one returned {problem}")
         for name in ("tenant_id", "event_id", "occurred_at", "idempotency_key"):
             if getattr(processed, name) != getattr(event, name):
                 raise InvalidEvent(name, "was changed by a processor, which may not")

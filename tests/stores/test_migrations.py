@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -108,7 +109,8 @@ async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 @pytest.mark.parametrize("setting", ["synchronous_commit", "fsync"])
 async def test_a_postgres_that_may_lose_events_is_refused(setting: str) -> None:
     """A server or database that does not sync is refused, unless told otherwise."""
-    with PostgresServer(**{setting: "off"}) as server:
+    settings: dict[str, Any] = {setting: "off"}
+    with PostgresServer(**settings) as server:
         url = server.url(server.create_database())
         store = open_store(url)
         await store.upgrade()

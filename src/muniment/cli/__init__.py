@@ -15,7 +15,14 @@ from muniment.config import DEFAULT_URL
 __all__ = ["main"]
 
 
-@click.group(cls=MunimentGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=MunimentGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\b\nFor example:\n"
+    "  muniment demo\n"
+    "  muniment record login --tenant acme --actor user:u1 --outcome success\n"
+    "  muniment search --tenant acme --since 24h",
+)
 @click.version_option(package_name="muniment", message="%(prog)s %(version)s")
 @click.option(
     "--url",

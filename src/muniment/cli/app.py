@@ -12,7 +12,6 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import click
 import msgspec
@@ -20,6 +19,7 @@ import msgspec
 from muniment.cli.visible import visible
 from muniment.errors import InvalidConfig, InvalidEvent, InvalidQuery, MunimentError
 from muniment.log import AuditLog
+from muniment.stores.base import Store
 
 _T = TypeVar("_T")
 
@@ -97,8 +97,10 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
 
 @asynccontextmanager
 async def open_log(app: App, *, for_reading: bool = False) -> AsyncIterator[AuditLog]:
-    """The log at the app's URL, open; `for_reading`, it must exist already."""
-    log = AuditLog.open(app.url)
+    """The log at the app's URL, open; `for_reading`, it must exist already, and be up to date."""
+    is_file = app.url.startswith("sqlite")
+    # Any database would be made into a log by opening it; a reader leaves it as it is.
+    log = AuditLog.open(app.url, store_options={"migrate": not for_reading} if is_file else None)
     if for_reading:
         check_exists(log.store)
     with _logging(verbose=app.verbose):
@@ -106,17 +108,8 @@ async def open_log(app: App, *, for_reading: bool = False) -> AsyncIterator[Audi
             yield log
 
 
-def shown_url(url: str) -> str:
-    """The URL without its password."""
-    parts = urlsplit(url)
-    if not parts.password:
-        return url
-    place = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{parts.username}:***@{place}").geturl()
-
-
-def check_exists(store: Any) -> None:
-    """Raise `MunimentError` if the store is a file that isn't there: reading must not make it."""
+def check_exists(store: Store) -> None:
+    """Raise `MunimentError` if the store is a file that isn't there: looking must not make it."""
     path = getattr(store, "path", None)
     if path is not None and not path.exists():
         raise MunimentError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -13,7 +12,7 @@ from rich.text import Text
 from muniment.cli.app import App, check_exists, open_log, run
 from muniment.cli.render import output
 from muniment.cli.visible import visible
-from muniment.stores import open_store
+from muniment.stores import open_store, without_password
 from muniment.stores.base import SchemaStatus
 
 
@@ -21,31 +20,34 @@ from muniment.stores.base import SchemaStatus
 @click.option("--format", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.pass_obj
 def stats(app: App, *, format: str) -> None:
-    """Show figures of the store, the queue and the spool."""
+    """Show how much is stored, and what waits in the spool.
+
+    The exit code is 1 if the store can't be reached.
+    """
     figures = run(_stats(app))
     if format == "json":
-        click.echo(json.dumps(figures, default=str))
-        return
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    for name, value in _flat(figures):
-        shown = f"{value:,}" if type(value) is int else str(value)
-        table.add_row(Text(visible(name)), Text(visible(shown)))
-    output().print(table)
+        click.echo(json.dumps(figures, ensure_ascii=False))
+    else:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="dim")
+        table.add_column(overflow="fold")
+        for part, names in figures.items():
+            for name, value in names.items():
+                shown = f"{value:,}" if type(value) is int else str(value)
+                table.add_row(Text(f"{part} {name.replace('_', ' ')}"), Text(visible(shown)))
+        output().print(table)
+    if "unavailable" in figures["store"]:
+        raise click.exceptions.Exit(1)
 
 
-async def _stats(app: App) -> Mapping[str, Any]:
+async def _stats(app: App) -> dict[str, dict[str, Any]]:
     async with open_log(app, for_reading=True) as log:
-        return await log.stats()
-
-
-def _flat(figures: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in figures.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{path}{name}.")
-        else:
-            yield f"{path}{name}", value
+        figures = await log.stats()
+        # The other figures are of this very process, which records nothing.
+        return {
+            "store": {"url": without_password(log.store.url), **figures["store"]},
+            "spool": figures["spool"],
+        }
 
 
 @click.group()
@@ -56,7 +58,10 @@ def db() -> None:
 @db.command()
 @click.pass_obj
 def status(app: App) -> None:
-    """Show which schema the database has. Exit code 1 if it needs `muniment db upgrade`."""
+    """Show which schema the database has.
+
+    The exit code is 0 if it is up to date, and 1 if it needs `muniment db upgrade`.
+    """
     store = open_store(app.url)
     check_exists(store)
 
@@ -75,7 +80,10 @@ def status(app: App) -> None:
 @db.command()
 @click.pass_obj
 def upgrade(app: App) -> None:
-    """Bring the schema up to what this version wants; again does no harm."""
+    """Bring the schema up to date.
+
+    A database that is up to date stays as it is. PostgreSQL needs a role that may create schemas.
+    """
     store = open_store(app.url)
 
     async def bring_up() -> SchemaStatus:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import click
@@ -12,12 +15,13 @@ from rich.console import Console
 from rich.text import Text
 
 from muniment import demo as story
-from muniment.cli.app import App, open_log, run, shown_url
+from muniment.cli.app import App, open_log, run
 from muniment.cli.progress import Progress
 from muniment.cli.render import output, table_of
 from muniment.event import Event
 from muniment.log import AuditLog
 from muniment.receipts import Receipt
+from muniment.stores import without_password
 
 DEMO_URL: Final = "sqlite:///muniment-demo.db"
 _BATCH: Final = 200
@@ -43,7 +47,7 @@ _QUESTIONS: Final = (
         {"user_id": "u-wangfang", "actor_type": "agent", "limit": 3},
     ),
     _Question(
-        f"Someone guessed a password from {story.INTRUDER_IP}. What did they do then?",
+        f"A password was guessed from {story.INTRUDER_IP}: what then?",
         ("--text", story.INTRUDER_IP, "--outcome", "success", "--oldest"),
         {"text": story.INTRUDER_IP, "outcome": "success", "order": "oldest"},
     ),
@@ -55,7 +59,8 @@ _QUESTIONS: Final = (
 def demo(app: App) -> None:
     """Record a made-up day of an agent platform, then find things in it.
 
-    It goes into muniment-demo.db unless --url says otherwise. Running it again adds nothing.
+    It goes into muniment-demo.db unless --url says otherwise, so that no real log gets it from
+    MUNIMENT_URL. Running it again adds nothing.
     """
     url = app.url if app.url_given else DEMO_URL
     run(_demo(App(url=url, url_given=True, verbose=app.verbose)))
@@ -76,8 +81,8 @@ async def _demo(app: App) -> None:
             _tell_found(console, question, page.events, time.perf_counter() - started)
             found += page.events
     console.print("Go on with:")
-    for command in (f"show {found[0].event_id}", "search --help", "tail"):
-        _tell_command(console, f"muniment {command}")
+    for command in (f"show {found[0].event_id}", "stats", "search --help"):
+        _tell_command(console, f"{_program()} {command}")
 
 
 async def _record(log: AuditLog, events: Sequence[Event]) -> list[Receipt]:
@@ -94,7 +99,7 @@ def _tell_recorded(console: Console, url: str, receipts: Sequence[Receipt], seco
     people = sum(len(tenant.people) for tenant in story.TENANTS)
     console.print(
         f"Recorded {len(receipts):,} events in {seconds:.2f} s: a day of {len(story.TENANTS)} "
-        f"tenants, with {people} people and their agents."
+        f"tenants and {people} people."
     )
     if before:
         console.print(f"{before:,} of them had been recorded before; nothing is stored twice.")
@@ -102,7 +107,10 @@ def _tell_recorded(console: Console, url: str, receipts: Sequence[Receipt], seco
     first = receipts[0]
     console.print(f"Each was durable in the {places} before its receipt came. The first receipt:")
     console.print(f"  event_id {first.event_id}  leaf_hash {first.leaf_hash.hex()[:16]}…\n")
-    _tell_command(console, f"export MUNIMENT_URL={shlex.quote(shown_url(url))}")
+    shown = without_password(url)
+    _tell_command(console, f"export MUNIMENT_URL={shlex.quote(shown)}")
+    if shown != url:
+        console.print("with your password in place of ***")
     console.print()
 
 
@@ -114,9 +122,20 @@ def _tell_found(
             f"  {len(events)} events in {seconds * 1000:.0f} ms", style="not bold dim"
         )
     )
-    _tell_command(console, shlex.join(["muniment", "search", *question.options]))
+    _tell_command(console, f"{_program()} {shlex.join(['search', *question.options])}")
     console.print(table_of(events, width=console.width))
     console.print()
+
+
+def _program() -> str:
+    """How to call this program from here: as it was called, if its name alone would not do."""
+    here = Path(sys.argv[0])
+    if here.name != "muniment":
+        return shlex.join([sys.executable, "-m", "muniment.cli"])
+    found = shutil.which("muniment")
+    if found is not None and Path(found).resolve() == here.resolve():
+        return "muniment"
+    return shlex.quote(str(here))
 
 
 def _tell_command(console: Console, command: str) -> None:

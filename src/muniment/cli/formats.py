@@ -1,8 +1,9 @@
 """Events for machines and for tables: what `--format` chooses between.
 
 `jsonl` prints bodies exactly as they are stored, one a line. `json` is one object, of `events` and
-`next_cursor`. `csv` is for spreadsheets: control characters are escaped, so that an event is one
-line, and a cell that a spreadsheet would take for a formula begins with an apostrophe.
+`next_cursor`. `csv` (RFC 4180) is for spreadsheets: a cell that one would take for a formula gets
+an apostrophe in front, and so does one that begins with an apostrophe; so no value is lost, and
+taking one off gives each as it was. Shown on a terminal, what could control it is escaped.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from typing import Final
 import msgspec
 
 from muniment import canonical
-from muniment.cli.render import messages, output, table_of
-from muniment.cli.visible import without_controls
+from muniment.cli.render import line_of, messages, output, table_of
+from muniment.cli.visible import visible
 from muniment.event import Event
 
 FORMATS: Final = ("table", "jsonl", "csv", "json")
-# ASCII, and the full-width forms that some spreadsheets take for the same.
-_FORMULA_BEGINS: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+# In ASCII, in the full-width forms that some spreadsheets take for the same, and behind white space
+# that some of them skip.
+_FORMULA_BEGINS: Final = tuple("=+-@\uff1d\uff0b\uff0d\uff20\t\r\n'")
 _COLUMNS: Final = (
     "event_id",
     "occurred_at",
@@ -94,7 +96,11 @@ class _Tables(EventWriter):
         if events:
             self._is_empty = False
             console = output()
-            console.print(table_of(events, width=console.width, with_ids=self._with_ids))
+            if not self._with_ids:
+                console.print(table_of(events, width=console.width))
+                return
+            for event in events:
+                console.print(line_of(event, with_id=True), soft_wrap=True)
 
     def finish(self, next_cursor: str | None) -> None:
         if self._is_empty:
@@ -127,11 +133,14 @@ class _Csv(EventWriter):
 
     def write(self, events: Sequence[Event]) -> None:
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv.writer(text)
         if not self._has_header:
             writer.writerow(_COLUMNS)
             self._has_header = True
-        writer.writerows([_csv_cell(value) for value in _csv_values(event)] for event in events)
+        is_shown = sys.stdout.isatty()
+        for event in events:
+            cells = [_csv_cell(value or "") for value in _csv_values(event)]
+            writer.writerow([visible(cell) for cell in cells] if is_shown else cells)
         write_bytes(text.getvalue().encode())
 
     def finish(self, next_cursor: str | None) -> None:
@@ -170,6 +179,5 @@ def _csv_values(event: Event) -> list[str | None]:
     ]
 
 
-def _csv_cell(value: str | None) -> str:
-    text = without_controls(value or "")
-    return f"'{text}" if text.startswith(_FORMULA_BEGINS) else text
+def _csv_cell(value: str) -> str:
+    return f"'{value}" if value.startswith(_FORMULA_BEGINS) else value

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Final
 
 import click
 import msgspec
@@ -15,15 +15,18 @@ from muniment.cli.progress import Progress
 from muniment.cli.visible import visible
 from muniment.errors import InvalidConfig
 from muniment.importers import (
-    KINDS,
     AuditLogsImporter,
+    CloudTrailImporter,
     Importer,
     ImportReport,
+    JsonlImporter,
     import_events,
 )
+from muniment.log import AuditLog
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-_SHOWN_PROBLEMS = 20
+_TENANT: Final = click.option(
+    "--tenant", "tenant_id", metavar="ID", help="Record all under this tenant."
+)
 
 
 @click.group("import")
@@ -31,59 +34,66 @@ def import_() -> None:
     """Record events from elsewhere, with their own times.
 
     Importing the same source again adds nothing, so an import that was interrupted may simply be
-    run again.
+    run again. What can't be recorded is told of, with its place, and the rest goes on; the exit
+    code is 1 then.
     """
 
 
-def _common_options(command: _F) -> _F:
-    for option in (
-        click.option(
-            "--skip-bad",
-            is_flag=True,
-            help="Count what can't be recorded and go on; else stop there.",
-        ),
-        click.option("--tenant", "tenant_id", metavar="ID", help="Record all under this tenant."),
-    ):
-        command = option(command)
-    return command
-
-
-@import_.command()
+@import_.command(
+    epilog="\b\nFor example:\n"
+    "  muniment --url sqlite:///a.db search --all --format jsonl |\n"
+    "    muniment --url postgresql://me@host/audit import jsonl -"
+)
 @click.argument("sources", nargs=-1, required=True, metavar="FILE...")
-@_common_options
+@_TENANT
 @click.pass_obj
-def jsonl(app: App, *, sources: Sequence[str], tenant_id: str | None, skip_bad: bool) -> None:
-    """Import muniment's own lines, as `search --format jsonl` prints them ('-' is stdin).
+def jsonl(app: App, *, sources: Sequence[str], tenant_id: str | None) -> None:
+    """Import muniment's own lines ('-' is stdin).
 
-    They keep their event_ids.
+    These are what `search --format jsonl` prints. They keep their event_ids and all that their
+    source supplied.
     """
-    importers = [KINDS["jsonl"](source, tenant_id=tenant_id) for source in sources]
-    run(_import(app, importers, skip_bad=skip_bad))
+    importers = [JsonlImporter(source, tenant_id=tenant_id) for source in sources]
+    run(_import(app, importers))
 
 
-@import_.command()
+@import_.command(
+    epilog="\b\nFor example:\n"
+    "  muniment import cloudtrail 123456789012_CloudTrail_*.json.gz --tenant acme"
+)
 @click.argument("sources", nargs=-1, required=True, metavar="FILE...")
-@_common_options
+@_TENANT
 @click.pass_obj
-def cloudtrail(app: App, *, sources: Sequence[str], tenant_id: str | None, skip_bad: bool) -> None:
+def cloudtrail(app: App, *, sources: Sequence[str], tenant_id: str | None) -> None:
     """Import AWS CloudTrail records, plain or gzip ('-' is stdin).
 
     One record a line, or in {"Records": [...]}. The tenant is --tenant, else the account.
     """
-    importers = [KINDS["cloudtrail"](source, tenant_id=tenant_id) for source in sources]
-    run(_import(app, importers, skip_bad=skip_bad))
+    importers = [CloudTrailImporter(source, tenant_id=tenant_id) for source in sources]
+    run(_import(app, importers))
 
 
-@import_.command("audit-logs")
+@import_.command(
+    "audit-logs",
+    epilog="\b\nFor example:\n"
+    "  muniment import audit-logs postgresql://me@host/app --table app.audit_logs \\\n"
+    "    --state import.state",
+)
 @click.argument("source", metavar="URL")
-@click.option("--table", default="audit_logs", show_default=True, metavar="[SCHEMA.]NAME")
+@click.option(
+    "--table",
+    default="audit_logs",
+    show_default=True,
+    metavar="[SCHEMA.]NAME",
+    help="Where the rows are.",
+)
 @click.option(
     "--state",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Keep the place here while it runs, and go on from it if it was interrupted.",
 )
-@_common_options
+@_TENANT
 @click.pass_obj
 def audit_logs(
     app: App,
@@ -92,64 +102,66 @@ def audit_logs(
     table: str,
     state: Path | None,
     tenant_id: str | None,
-    skip_bad: bool,
 ) -> None:
-    """Import a table (id, action, details, agent_id, user_id, created_at) in SQLite or PostgreSQL.
+    """Import a table of audit logs in SQLite or PostgreSQL.
 
-    Columns tenant_id and ip_address are used if there are any. The table is only read. The tenant
-    is --tenant, else the column's, else the one in details, else 'system'.
+    Its columns are id, action, details, agent_id, user_id and created_at; tenant_id and ip_address
+    are used if there are any. The table is only read. The tenant is --tenant, else the column's,
+    else the one in details, else 'system'.
     """
     importer = AuditLogsImporter(source, table=table, tenant_id=tenant_id)
     place = None if state is None else _Place(state, importer.name, tenant_id)
     if place is not None:
         importer.resume(place.read())
-    run(_import(app, [importer], skip_bad=skip_bad, place=place))
+    run(_import(app, [importer], place=place))
 
 
-async def _import(
-    app: App, importers: Sequence[Importer], *, skip_bad: bool, place: _Place | None = None
-) -> None:
+async def _import(app: App, importers: Sequence[Importer], *, place: _Place | None = None) -> None:
+    refused = 0
     async with open_log(app) as log:
         for importer in importers:
             report = ImportReport()
             try:
-                await _import_one(log, importer, report, skip_bad=skip_bad, place=place)
+                await _import_one(log, importer, report, place)
             except (Exception, asyncio.CancelledError):
                 _say(importer.name, report, finished=False)
                 raise
             _say(importer.name, report, finished=True)
+            refused += report.refused
         if place is not None:
             place.forget()
+    if refused:
+        raise click.exceptions.Exit(1)
 
 
 async def _import_one(
-    log: Any, importer: Importer, report: ImportReport, *, skip_bad: bool, place: _Place | None
+    log: AuditLog, importer: Importer, report: ImportReport, place: _Place | None
 ) -> None:
     counted = 0
     with Progress(f"Importing {importer.name}", unit="events", beside_output=True) as progress:
 
         def on_batch(so_far: ImportReport) -> None:
             nonlocal counted
-            read = importer.progress()
-            progress.advance(so_far.recorded - counted, done=read.done, total=read.total)
-            counted = so_far.recorded
+            source = importer.progress()
+            progress.advance(so_far.read - counted, done=source.done, total=source.total)
+            counted = so_far.read
             if place is not None and so_far.position is not None:
                 place.write(so_far.position)
 
-        await import_events(log, importer, skip_bad=skip_bad, on_batch=on_batch, report=report)
+        await import_events(log, importer, on_batch=on_batch, report=report)
 
 
 def _say(name: str, report: ImportReport, *, finished: bool) -> None:
-    for problem in report.problems[:_SHOWN_PROBLEMS]:
-        click.echo(visible(f"skipped {problem.where}: {problem.problem}"), err=True)
-    if report.skipped > _SHOWN_PROBLEMS:
-        click.echo(f"skipped {report.skipped - _SHOWN_PROBLEMS:,} more", err=True)
+    for refusal in report.refusals:
+        click.echo(visible(f"refused {refusal.where}: {refusal.problem}"), err=True)
+    if report.refused > len(report.refusals):
+        click.echo(f"refused {report.refused - len(report.refusals):,} more", err=True)
     parts = [f"{report.new:,} new", f"{report.already:,} recorded before"]
-    if report.skipped:
-        parts.append(f"{report.skipped:,} skipped")
+    if report.refused:
+        parts.append(f"{report.refused:,} refused")
     if report.spooled:
         parts.append(f"{report.spooled:,} in the local spool, since the store can't be reached")
-    summary = f"{visible(name)}: {report.recorded:,} events ({', '.join(parts)})"
+    summary = f"{visible(name)}: {report.read:,} events ({', '.join(parts)})"
     if finished:
         click.echo(summary)
     else:

@@ -8,23 +8,25 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
+import msgspec
 
 from muniment.cli.app import App, open_log, run
 from muniment.cli.filters import ACTOR_TYPES
 from muniment.event import Actor, Context, Outcome, Target
+from muniment.receipts import Receipt
 
 
 @click.command(
     epilog="\b\nFor example:\n"
-    "  muniment record role_assign --tenant acme --actor user:u1 --target user:u2 "
-    "--outcome success --detail role_name=admin"
+    "  muniment record role_assign --tenant acme --actor user:u1 --target user:u2 \\\n"
+    "    --outcome success --detail role_name=admin"
 )
 @click.argument("action")
 @click.option("--tenant", "tenant_id", metavar="ID", help="Whose event it is; else 'system'.")
 @click.option(
     "--actor", metavar="TYPE:ID", help="Who acts: user:u1, agent:a7, service:… or system."
 )
-@click.option("--actor-name", metavar="NAME")
+@click.option("--actor-name", metavar="NAME", help="The name of who acts.")
 @click.option(
     "--on-behalf-of", metavar="TYPE:ID", multiple=True, help="Whom it acts for. May be repeated."
 )
@@ -35,7 +37,11 @@ from muniment.event import Actor, Context, Outcome, Target
     multiple=True,
     help="What is acted upon. May be repeated.",
 )
-@click.option("--outcome", type=click.Choice(list(Outcome)), help="How it ended; else 'unknown'.")
+@click.option(
+    "--outcome",
+    type=click.Choice([outcome.value for outcome in Outcome]),
+    help="How it ended; else 'unknown'.",
+)
 @click.option("--reason", metavar="TEXT", help="Why it ended so.")
 @click.option(
     "--detail",
@@ -44,16 +50,23 @@ from muniment.event import Actor, Context, Outcome, Target
     multiple=True,
     help="One of the details. May be repeated.",
 )
-@click.option("--details", metavar="JSON", help="The details as a JSON object.")
-@click.option("--request", "request_id", metavar="ID")
-@click.option("--session", "session_id", metavar="ID")
-@click.option("--trace", "trace_id", metavar="ID")
-@click.option("--run", "run_id", metavar="ID")
-@click.option("--ip", metavar="ADDRESS")
+@click.option("--details", metavar="JSON", help="All details, as a JSON object.")
+@click.option("--request", "request_id", metavar="ID", help="The request it belongs to.")
+@click.option("--session", "session_id", metavar="ID", help="The session it belongs to.")
+@click.option("--trace", "trace_id", metavar="ID", help="The trace it belongs to.")
+@click.option("--run", "run_id", metavar="ID", help="The agent's run it belongs to.")
+@click.option("--ip", metavar="ADDRESS", help="Where it came from.")
 @click.option("--service", metavar="NAME", help="The service it comes from.")
-@click.option("--organization", "organization_id", metavar="ID")
-@click.option("--at", "occurred_at", metavar="TIME", help="When it occurred (ISO 8601); else now.")
-@click.option("--key", "idempotency_key", metavar="KEY", help="Record once for this key and time.")
+@click.option("--organization", "organization_id", metavar="ID", help="Within the tenant.")
+@click.option("--occurred-at", metavar="TIME", help="When it occurred (ISO 8601); else now.")
+@click.option("--idempotency-key", metavar="KEY", help="Record once for this key (and time).")
+@click.option(
+    "--format",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="json: the whole receipt.",
+)
 @click.pass_obj
 def record(
     app: App,
@@ -67,9 +80,13 @@ def record(
     detail: tuple[str, ...],
     details: str | None,
     occurred_at: str | None,
+    format: str,
     **given: Any,
 ) -> None:
-    """Record one event and print its event_id, once it is durable."""
+    """Record one event and print its event_id, once it is durable.
+
+    The rest of the receipt goes to stderr, so that a script may keep the id.
+    """
     context = {name: given.pop(name) for name in list(given) if name in Context.__struct_fields__}
     fields = {
         **given,
@@ -79,17 +96,24 @@ def record(
         "details": _details(details, detail) or None,
         "occurred_at": None if occurred_at is None else _time(occurred_at),
     }
-    run(_record(app, action, fields))
-
-
-async def _record(app: App, action: str, fields: dict[str, Any]) -> None:
-    async with open_log(app) as log:
-        receipt = await log.record(action, **fields)
+    receipt = run(_record(app, action, fields))
+    if format == "json":
+        plain = {**msgspec.structs.asdict(receipt), "leaf_hash": receipt.leaf_hash.hex()}
+        click.echo(json.dumps(plain, ensure_ascii=False))
+        return
     click.echo(receipt.event_id)
+    click.echo(
+        f"durable in the {receipt.durable_in}, leaf_hash {receipt.leaf_hash.hex()}", err=True
+    )
     if receipt.durable_in == "spool":
         click.echo("The store can't be reached; the event waits in the local spool.", err=True)
     if receipt.already:
         click.echo("It was recorded before; nothing was added.", err=True)
+
+
+async def _record(app: App, action: str, fields: dict[str, Any]) -> Receipt:
+    async with open_log(app) as log:
+        return await log.record(action, **fields)
 
 
 def _actor(text: str | None, name: str | None, on_behalf_of: Iterable[str]) -> Actor | None:
@@ -135,6 +159,8 @@ def _details(text: str | None, pairs: Iterable[str]) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise click.UsageError(f"--detail: {pair!r} is not KEY=TEXT")
+        if key in details:
+            raise click.UsageError(f"--detail: {key!r} is given twice")
         details[key] = value
     return details
 
@@ -143,5 +169,7 @@ def _time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise click.UsageError(f"--at: {text!r} is not ISO 8601 (2026-01-31T12:00Z)") from None
+        raise click.UsageError(
+            f"--occurred-at: {text!r} is not ISO 8601 (2026-01-31T12:00Z)"
+        ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,11 +17,14 @@ from rich.text import Text
 
 from muniment.actions import ActionInfo
 from muniment.cli.visible import visible
-from muniment.event import Actor, Event, Outcome, Target
+from muniment.event import Actor, Event, Outcome
 
 _MANY_TARGETS: Final = 3
 _WIDE: Final = 110
-_WHOLE_WORD: Final = 24
+_NAMES: Final = ("tenant", "action", "actor", "target")
+_GAP: Final = 2
+_OUTCOME_WIDTH: Final = 7
+_NARROWEST: Final = 4
 _UNFOLDED: Final = 10_000
 _STYLES: Final[Mapping[Outcome, str]] = {
     Outcome.SUCCESS: "green",
@@ -29,6 +32,13 @@ _STYLES: Final[Mapping[Outcome, str]] = {
     Outcome.DENIED: "bold yellow",
     Outcome.UNKNOWN: "dim",
 }
+
+
+class _Output(Console):
+    """A console that leaves it to the command line what a reader's leaving means."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 def output() -> Console:
@@ -44,7 +54,7 @@ def messages() -> Console:
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     is_open_ended = not stream.isatty() and "COLUMNS" not in os.environ
-    return Console(
+    return _Output(
         file=stream,
         width=_UNFOLDED if is_open_ended else None,
         highlight=False,
@@ -53,29 +63,53 @@ def _console(*, stderr: bool) -> Console:
     )
 
 
-def table_of(events: Sequence[Event], *, width: int, with_ids: bool = False) -> Table:
-    """A table of events, `width` columns wide at most; long values fold: nothing is cut off."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold dim")
-    if with_ids:
-        table.add_column("event_id", no_wrap=True, style="dim")
-    table.add_column("time (UTC)", width=10 if width < _WIDE else 19)
-    rows = [[visible(part) for part in _columns(event)] for event in events]
-    for n, name in enumerate(("tenant", "action", "actor", "target")):
-        longest = max((cell_len(row[n]) for row in rows), default=0)
-        # Single words stay whole in a narrow terminal, sentences fold first.
-        least = min(longest, _WHOLE_WORD) if name in {"tenant", "action"} else None
-        table.add_column(name, overflow="fold", min_width=least)
-    table.add_column("outcome", min_width=7)
+def table_of(events: Sequence[Event], *, width: int) -> Table:
+    """A table of events, `width` columns wide at most; long values fold: nothing is cut off.
+
+    A narrow one has the names of actors and targets without their ids. Where an event does not fit
+    on a line, each actor of a chain has one of its own.
+    """
+    is_wide = width >= _WIDE
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold dim")
+    time_width = 19 if is_wide else 10
+    room = width - time_width - _OUTCOME_WIDTH - _GAP * (len(_NAMES) + 1)
+    table.add_column("time (UTC)", width=time_width)
+    rows = [_columns(event, is_wide=is_wide) for event in events]
+    if any(sum(map(cell_len, row)) > room for row in rows):
+        rows = [_columns(event, is_wide=is_wide, link="\nfor ") for event in events]
+    widths = _widths(rows, room)
+    for name, column_width in zip(_NAMES, widths, strict=True):
+        table.add_column(name, overflow="fold", width=column_width)
+    table.add_column("outcome", width=_OUTCOME_WIDTH)
     for event, row in zip(events, rows, strict=True):
         cells = [Text(moment(event.occurred_at)), *map(Text, row), _outcome(event)]
-        table.add_row(*([Text(event.event_id)] if with_ids else []), *cells)
+        table.add_row(*cells)
     return table
 
 
-def line_of(event: Event) -> Text:
+def _natural_widths(rows: Sequence[Sequence[str]], parts: Callable[[str], list[str]]) -> list[int]:
+    columns = zip(_NAMES, *rows, strict=True)
+    return [
+        max(cell_len(part) for cell in column for part in parts(cell) or [""]) for column in columns
+    ]
+
+
+def _widths(rows: Sequence[Sequence[str]], room: int) -> list[int]:
+    """The widths of the columns between time and outcome, `room` together if that can be."""
+    widths = _natural_widths(rows, str.splitlines)
+    words = _natural_widths(rows, str.split)
+    for n in reversed(range(len(widths))):  # targets fold first, and no word is broken yet
+        widths[n] = max(words[n], widths[n] - max(0, sum(widths) - room))
+    while sum(widths) > room and max(widths) > _NARROWEST:
+        widths[widths.index(max(widths))] -= 1
+    return widths
+
+
+def line_of(event: Event, *, with_id: bool = False) -> Text:
     """One line for an event, as the live tail shows it."""
-    line = Text(moment(event.occurred_at), style="dim")
-    tenant, action, actor, target = (visible(part) for part in _columns(event))
+    line = Text(f"{event.event_id}  " if with_id else "", style="dim")
+    line.append(moment(event.occurred_at))
+    tenant, action, actor, target = _columns(event, is_wide=True)
     line.append(f"  {tenant}  ", style="not dim")
     line.append(action, style="bold not dim")
     line.append(f"  {actor}", style="not dim")
@@ -101,7 +135,7 @@ def sheet_of(event: Event, info: ActionInfo, leaf_hash: bytes) -> Table:
 def details_of(event: Event) -> Iterator[Text]:
     """The details, as indented JSON, line by line."""
     text = json.dumps(event.details, ensure_ascii=False, indent=2, sort_keys=True)
-    return (Text(visible(line)) for line in text.splitlines())
+    return (Text(visible(line)) for line in text.split("\n"))
 
 
 def moment(time: datetime) -> str:
@@ -109,31 +143,32 @@ def moment(time: datetime) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def actor_text(actor: Actor) -> str:
-    """An actor and whom it acts for: `agent Ops bot (a7) for Ann (u1)`."""
-    return " for ".join(_link(link) for link in actor.chain())
+def _columns(event: Event, *, is_wide: bool, link: str = " for ") -> tuple[str, str, str, str]:
+    """Tenant, action, actor and targets, safe to show."""
+    shorten = _full if is_wide else _short
+    actors = [_typed_actor(link, shorten(link.id, link.name)) for link in event.actor.chain()]
+    targets = [f"{t.type} {shorten(t.id, t.name)}" for t in event.targets[:_MANY_TARGETS]]
+    more = len(event.targets) - _MANY_TARGETS
+    if more > 0:
+        targets.append(f"and {more} more")
+    return (
+        visible(event.tenant_id),
+        visible(event.action),
+        link.join(map(visible, actors)),
+        ", ".join(map(visible, targets)),
+    )
 
 
-def _link(actor: Actor) -> str:
-    kind = "" if actor.type in {"user", actor.id} else f"{actor.type} "
-    return f"{kind}{_named(actor.id, actor.name)}"
+def _typed_actor(actor: Actor, name: str) -> str:
+    return name if actor.type in {"user", actor.id} else f"{actor.type} {name}"
 
 
-def target_text(target: Target) -> str:
-    """A target's type, name and id."""
-    return f"{target.type} {_named(target.id, target.name)}"
-
-
-def _named(id: str, name: str | None) -> str:
+def _full(id: str, name: str | None) -> str:
     return f"{name} ({id})" if name and name != id else id
 
 
-def _columns(event: Event) -> tuple[str, str, str, str]:
-    shown = [target_text(t) for t in event.targets[:_MANY_TARGETS]]
-    more = len(event.targets) - _MANY_TARGETS
-    if more > 0:
-        shown.append(f"and {more} more")
-    return event.tenant_id, event.action, actor_text(event.actor), ", ".join(shown)
+def _short(id: str, name: str | None) -> str:
+    return name or id
 
 
 def _outcome(event: Event) -> Text:
@@ -154,9 +189,9 @@ def _sheet_lines(event: Event, info: ActionInfo) -> Iterator[tuple[str, Any]]:
     if event.organization_id is not None:
         yield "organization", event.organization_id
     for n, link in enumerate(event.actor.chain()):
-        yield ("on behalf of" if n else "actor"), f"{link.type} {_named(link.id, link.name)}"
+        yield ("on behalf of" if n else "actor"), f"{link.type} {_full(link.id, link.name)}"
     for target in event.targets:
-        yield "target", target_text(target)
+        yield "target", f"{target.type} {_full(target.id, target.name)}"
     for change in event.changes:
         old, new = (json.dumps(v, ensure_ascii=False) for v in (change.old, change.new))
         yield "change", f"{change.field}: {old} → {new}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -11,7 +12,7 @@ from muniment.cli.app import App, open_log, run
 from muniment.cli.filters import filter_options, filters_of
 from muniment.cli.formats import FORMATS, body_of, write_bytes, writer_of
 from muniment.cli.progress import Progress
-from muniment.cli.render import details_of, line_of, output, sheet_of
+from muniment.cli.render import details_of, line_of, messages, output, sheet_of
 from muniment.event import Event
 
 _PAGE = 1000
@@ -24,16 +25,29 @@ _PAGE = 1000
 )
 @filter_options
 @click.option("--newest/--oldest", "newest", default=True, help="What comes first.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    metavar="COUNT",
+    help="At most so many events.",
+)
 @click.option("--all", "everything", is_flag=True, help="Everything found, without a limit.")
 @click.option("--cursor", metavar="CURSOR", help="Go on behind an earlier page of this search.")
-@click.option("--ids", "with_ids", is_flag=True, help="Show event_ids in the table.")
+@click.option(
+    "--ids",
+    "with_ids",
+    is_flag=True,
+    help="One line an event, with its event_id, instead of the table.",
+)
 @click.option(
     "--format",
     type=click.Choice(FORMATS),
     default="table",
     show_default=True,
-    help="jsonl: the stored bodies, one a line; json: one object; csv: for spreadsheets.",
+    help="jsonl: the stored bodies, byte for byte, one a line; json: one object of events and "
+    "next_cursor; csv: for spreadsheets (a cell that begins like a formula gets an apostrophe).",
 )
 @click.pass_obj
 def search(
@@ -85,13 +99,13 @@ async def _search(
         writer.finish(cursor)
 
 
-@click.command()
+@click.command(epilog="\b\nFor example:\n  muniment show 01956366-8510-7000-8b24-ea88ced69780")
 @click.argument("event_id")
 @click.option("--tenant", "tenant_id", metavar="ID", help="Of this tenant only.")
-@click.option("--format", type=click.Choice(["table", "json", "jsonl"]), default="table")
+@click.option("--format", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.pass_obj
 def show(app: App, /, *, event_id: str, tenant_id: str | None, format: str) -> None:
-    """Show one event, whole. With --format json it is the stored body, exactly."""
+    """Show one event, whole. With --format json it is the stored body, byte for byte."""
     run(_show(app, event_id, tenant_id, as_table=format == "table"))
 
 
@@ -111,13 +125,19 @@ async def _show(app: App, event_id: str, tenant_id: str | None, *, as_table: boo
                 console.print(line, soft_wrap=True)
 
 
-@click.command()
+@click.command(
+    epilog="\b\nFor example:\n"
+    "  muniment tail --tenant acme --category authentication\n"
+    "  muniment tail --outcome denied --format jsonl"
+)
 @filter_options
 @click.option(
     "--after", metavar="EVENT_ID", help="Begin behind this event; else with the next one."
 )
 @click.option("--follow/--no-follow", default=True, help="Wait for more once all is shown.")
-@click.option("--format", type=click.Choice(["table", "jsonl", "csv"]), default="table")
+@click.option(
+    "--format", type=click.Choice(["table", "jsonl", "csv"]), default="table", show_default=True
+)
 @click.pass_obj
 def tail(app: App, /, *, after: str | None, follow: bool, format: str, **given: Any) -> None:
     """Show events as they are recorded, in that order, until Ctrl-C."""
@@ -143,5 +163,7 @@ async def _tail(
             writer.write([event])
 
     async with open_log(app, for_reading=True) as log:
+        if follow and format == "table" and sys.stderr.isatty():
+            messages().print("Waiting for events; Ctrl-C ends it.", style="dim")
         async for event in log.tail(**filters, after=after, follow=follow):
             write(event)

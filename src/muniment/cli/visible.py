@@ -20,11 +20,6 @@ def visible(text: str) -> str:
     return "".join(_escaped(c) if is_hidden(c) else c for c in text)
 
 
-def without_controls(text: str) -> str:
-    """The text with control characters escaped, and everything else, seen or not, as it is."""
-    return "".join(_escaped(c) if unicodedata.category(c) in {"Cc", "Cs"} else c for c in text)
-
-
 def is_hidden(character: str) -> bool:
     """Whether a character is not seen, or moves others about, where it is shown."""
     return unicodedata.category(character) in _HIDDEN and character not in _SEEN

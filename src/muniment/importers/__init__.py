@@ -10,7 +10,7 @@ from muniment.importers.audit_logs import AuditLogsImporter
 from muniment.importers.base import Importer, Item, Progress
 from muniment.importers.cloudtrail import CloudTrailImporter
 from muniment.importers.jsonl import JsonlImporter
-from muniment.importers.running import ImportReport, Problem, import_events
+from muniment.importers.running import ImportReport, Refusal, import_events
 
 KINDS: Final[Mapping[str, Callable[..., Importer]]] = MappingProxyType(
     {
@@ -29,7 +29,7 @@ __all__ = [
     "Importer",
     "Item",
     "JsonlImporter",
-    "Problem",
     "Progress",
+    "Refusal",
     "import_events",
 ]

@@ -6,30 +6,22 @@ from pathlib import Path
 from typing import Final
 
 from muniment.spool.directory import write_file
-from muniment.spool.segment import Segment
+from muniment.spool.segment import Damage, Segment
 
 DAMAGED: Final = "damaged"
 
 
-def set_aside(base: Path, segment: Segment) -> None:
-    """Copy what is known to be damaged in a segment to `base`/damaged, durably.
+def set_aside(base: Path, segment: Segment, damage: Damage) -> bool:
+    """Copy damaged bytes of a segment to `base`/damaged, durably; False if they are there already.
 
-    What is copied is struck off `segment.not_set_aside`. Raises `OSError`, and then the segment
-    must be kept.
+    Raises `OSError`, and then the segment must be kept.
     """
-    while segment.not_set_aside:
-        damage = segment.not_set_aside[0]
-        # The name tells whose bytes they are: after a crash the same ones are there already.
-        path = (
-            base
-            / DAMAGED
-            / (
-                f"{segment.path.parent.name}.{segment.path.stem}.{damage.start:012d}-"
-                f"{damage.end:012d}.bin"
-            )
-        )
-        if not path.exists():
-            with segment.open() as source:
-                data = bytes(source.at(damage.start, damage.end - damage.start))
-            write_file(path, data)
-        del segment.not_set_aside[0]
+    # The name tells whose bytes they are: after a crash the same ones may be there already.
+    whose = f"{segment.path.parent.name}.{segment.path.stem}"
+    path = base / DAMAGED / f"{whose}.{damage.start:012d}-{damage.end:012d}.bin"
+    if path.exists():
+        return False
+    with segment.open() as source:
+        data = bytes(source.at(damage.start, damage.end - damage.start))
+    write_file(path, data)
+    return True

@@ -75,7 +75,7 @@ class HeldDirectory:
     def is_ours(self) -> bool:
         """Whether the lock that others see is the one we hold: nobody removed or replaced it."""
         try:
-            there, ours = os.stat(self.path / _LOCK), os.fstat(self._lock)
+            there, ours = (self.path / _LOCK).stat(), os.fstat(self._lock)
         except OSError:
             return False
         return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
@@ -89,10 +89,11 @@ class HeldDirectory:
     def remove_if_empty(self) -> None:
         """Remove the directory if nothing but the lock is in it, and let go."""
         with contextlib.suppress(OSError):
-            if self.is_ours() and os.listdir(self.path) == [_LOCK]:
-                os.unlink(self.path / _LOCK)
+            lock = self.path / _LOCK
+            if self.is_ours() and list(self.path.iterdir()) == [lock]:
+                lock.unlink()
                 # After a crash here: an empty directory, which the next one to adopt removes.
-                os.rmdir(self.path)
+                self.path.rmdir()
         self.release()
 
 
@@ -108,6 +109,10 @@ def make_directory(path: Path) -> None:
     except FileExistsError:
         if not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
+        # Whoever made it may have ended before it was durable, or be about to make it so. If we may
+        # not read its parent, it was made for us long ago.
+        with contextlib.suppress(PermissionError):
+            sync_directory(path.parent)
         return
     except FileNotFoundError:
         if path.parent == path:
@@ -145,10 +150,10 @@ def write_file(path: Path, data: bytes) -> None:
         finally:
             os.close(descriptor)
         # After a crash here: a hidden draft beside the others, which nobody counts or reads.
-        os.rename(draft, path)
+        draft.rename(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(draft)
+            draft.unlink()
         raise
     sync_directory(path.parent)
 
@@ -156,7 +161,7 @@ def write_file(path: Path, data: bytes) -> None:
 def count_files(path: Path) -> int:
     """How many files are in a directory, drafts aside; 0 if it can't be read or isn't there."""
     try:
-        return sum(not name.startswith(".") for name in os.listdir(path))
+        return sum(not file.name.startswith(".") for file in path.iterdir())
     except OSError:
         return 0
 

@@ -20,18 +20,21 @@ def orphans_in(base: Path) -> list[Path]:
     Raises `OSError` if `base` can't be read; none are in one that does not exist.
     """
     try:
-        names = os.listdir(base)
+        return sorted(path for path in base.iterdir() if is_instance_name(path.name))
     except FileNotFoundError:
         return []
-    return [base / name for name in sorted(filter(is_instance_name, names))]
 
 
 def adopt(path: Path) -> list[Segment]:
     """The segments of an orphan, oldest first, held by us from now on.
 
-    None if a living process has it, or another user, or nothing is in it. Raises `OSError`.
+    None if a living process has it, or another user, or nothing is in it, or it is gone. Raises
+    `OSError`.
     """
-    uid = path.lstat().st_uid
+    try:
+        uid = path.lstat().st_uid
+    except FileNotFoundError:
+        return []
     if uid not in {os.geteuid(), path.parent.stat().st_uid}:
         _logger.warning("left alone: %s belongs to another user, %d", path, uid)
         return []
@@ -40,11 +43,12 @@ def adopt(path: Path) -> list[Segment]:
         return []
     segments = []
     try:
-        for name in sorted(filter(_is_segment_name, os.listdir(path)), key=_number):
-            if is_of_another_version(path / name):
-                _logger.warning("left alone: %s is of another version of muniment", path / name)
+        files = [file for file in path.iterdir() if _is_segment_name(file.name)]
+        for file in sorted(files, key=_number):
+            if is_of_another_version(file):
+                _logger.warning("left alone: %s is of another version of muniment", file)
                 continue
-            segments.append(Segment(path / name, (path / name).stat().st_size, directory))
+            segments.append(Segment(file, file.stat().st_size, directory))
     except BaseException:
         directory.release()
         raise
@@ -53,5 +57,5 @@ def adopt(path: Path) -> list[Segment]:
     return segments
 
 
-def _number(segment_name: str) -> int:
-    return int(segment_name.partition(".")[0])
+def _number(segment: Path) -> int:
+    return int(segment.stem)

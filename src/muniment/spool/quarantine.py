@@ -23,11 +23,12 @@ class _Quarantined(msgspec.Struct, frozen=True, kw_only=True):
     body: msgspec.Raw
 
 
-def put_in_quarantine(base: Path, event: Sealed, reason: str, now: float) -> Path:
-    """Write the event to `base`/quarantine, durably and whole or not at all; returns the file.
+def put_in_quarantine(base: Path, event: Sealed, reason: str, now: float) -> tuple[Path, bool]:
+    """Write the event to `base`/quarantine, durably and whole or not at all.
 
-    The name is EVENT_ID.json; EVENT_ID.2.json and so on if another event has it already. The same
-    event again changes nothing. `now` is Unix seconds. Raises `OSError`.
+    Returns the file, and whether it is new. The name is EVENT_ID.json; EVENT_ID.2.json and so on if
+    another event has it already. The same event again changes nothing. `now` is Unix seconds.
+    Raises `OSError`.
     """
     at = datetime.fromtimestamp(now, UTC).isoformat()
     data = _document(event, reason.encode("utf-8", "backslashreplace").decode(), at)
@@ -35,10 +36,10 @@ def put_in_quarantine(base: Path, event: Sealed, reason: str, now: float) -> Pat
     path = base / QUARANTINE / next(names)
     while path.exists():
         if _holds(path, event):
-            return path
+            return path, False
         path = path.with_name(next(names))
     write_file(path, data)
-    return path
+    return path, True
 
 
 def _document(event: Sealed, reason: str, at: str) -> bytes:

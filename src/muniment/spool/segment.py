@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
@@ -105,7 +105,7 @@ class Bytes:
         self._block = memoryview(b"")
         self._start = 0
 
-    def __enter__(self) -> Bytes:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -144,17 +144,19 @@ def scan(source: Bytes, offset: int) -> Iterator[Found | Damage]:
 
     Nothing is left out: each piece begins where the one before it ended.
     """
-    if offset == 0 and source.size:
-        offset = min(source.size, len(HEADER))
+    if offset == 0:
+        offset = len(HEADER)
         if source.at(0, len(HEADER)) != HEADER:
-            yield Damage(0, offset, "the header is damaged")
+            offset = min(offset, _next_whole(source, 0))
+            if offset:
+                yield Damage(0, offset, "the header is damaged")
     while offset < source.size:
         piece = _examine(source, offset)
         if isinstance(piece, Found):
             yield piece
             offset = piece.end
         else:
-            good = _next_whole(source, offset)
+            good = _next_whole(source, offset + 1)
             yield from _damage(source, offset, good, piece)
             offset = good
 
@@ -190,8 +192,8 @@ def _examine(source: Bytes, offset: int) -> Found | str:
 
 
 def _next_whole(source: Bytes, offset: int) -> int:
-    """The offset of the first whole event behind `offset`, or the segment's end."""
-    at = offset + 1 + _FRAME.size
+    """The offset of the first whole event from `offset` on, or the segment's end."""
+    at = offset + _FRAME.size
     while at < source.size:
         block = bytes(source.at(at, _BLOCK))
         found = block.find(_START_OF_PAYLOAD)

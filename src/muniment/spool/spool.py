@@ -18,7 +18,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -26,13 +25,13 @@ import msgspec
 
 from muniment.errors import SpoolError
 from muniment.spool.damage import DAMAGED, set_aside
-from muniment.spool.directory import HeldDirectory, count_files, spool_error, sync_directory
+from muniment.spool.directory import HeldDirectory, count_files, spool_error
 from muniment.spool.orphans import adopt, orphans_in
 from muniment.spool.quarantine import QUARANTINE, put_in_quarantine
 from muniment.spool.segment import Bytes, Damage, Found, Segment, encode_record, scan
+from muniment.spool.writer import Writer
 from muniment.stores.base import Sealed
 
-_ATTEMPTS: Final = 3
 _COUNTED_AT_ONCE: Final = 32 * 2**20
 _USUAL_RECORD: Final = 600
 _logger = logging.getLogger("muniment.spool")
@@ -63,16 +62,14 @@ class Spool:
         self.directory = directory.absolute()
         self._segment_bytes = segment_bytes
         self._clock = clock
-        self._lost = 0
         self._watches_forks = False
+        self._lock = threading.Lock()
+        self._damaged = 0
+        self._quarantined = 0
         self._start_empty()
 
     def _start_empty(self) -> None:
-        self._lock = threading.Lock()
-        self._own: HeldDirectory | None = None
-        self._numbers = count(1)
-        self._live: Segment | None = None
-        self._owned: list[Segment] = []
+        self._writer = Writer(self.directory, self._segment_bytes)
         self._adopted: list[Segment] = []
         self._peeked: list[_Peeked] = []
         self._oldest: float | None = None
@@ -91,14 +88,20 @@ class Spool:
 
     @property
     def damaged(self) -> int:
-        """How many damaged records there are in `damaged`, or are missing with their segment."""
+        """How many damaged records were found, or went missing with their segment.
+
+        What others put into `damaged` counts as of `adopt_orphans`.
+        """
         waiting = sum(len(segment.not_set_aside) for segment in self._segments())
-        return count_files(self.directory / DAMAGED) + waiting + self._lost
+        return self._damaged + waiting
 
     @property
     def quarantined(self) -> int:
-        """How many events are in quarantine in this directory, whoever put them there."""
-        return count_files(self.directory / QUARANTINE)
+        """How many events are in quarantine in this directory.
+
+        What others put there counts as of `adopt_orphans`.
+        """
+        return self._quarantined
 
     def oldest_age(self, now: float | None = None) -> float | None:
         """Seconds since the oldest waiting event was spooled, None if none waits."""
@@ -108,7 +111,7 @@ class Spool:
         return max(0.0, (self._clock() if now is None else now) - oldest)
 
     def _segments(self) -> list[Segment]:
-        return [*self._adopted, *self._owned]
+        return [*self._adopted, *self._writer.segments]
 
     # --- appending
 
@@ -123,62 +126,13 @@ class Spool:
             now = self._clock()
             records = b"".join([encode_record(event, now) for event in events])
             was_empty = not self.pending
+            self._watch_forks()
             try:
-                for _ in range(_ATTEMPTS):
-                    if self._write(records, len(events), now):
-                        break
-                else:
-                    raise SpoolError(
-                        f"{self.directory}: something keeps removing what is written there; keep "
-                        "clean-up jobs away from it, or put the spool elsewhere (spool_dir)"
-                    )
+                self._writer.append(records, len(events), now)
             except OSError as error:
                 raise spool_error(error, self.directory) from error
             if was_empty:
                 self._oldest = now
-
-    def _write(self, records: bytes, events: int, now: float) -> bool:
-        """Write to the live segment, or to a new one. False if our directory was taken from us."""
-        if self._own is None:
-            self._own = HeldDirectory.create(self.directory, now)
-            self._numbers = count(1)
-            self._watch_forks()
-        own, live = self._own, self._live
-        if live is not None and live.size + len(records) > self._segment_bytes:
-            live.close()
-            live = self._live = None
-        try:
-            if live is None:
-                live = Segment.create(own.path / f"{next(self._numbers):08d}.segment", own)
-            # On disk after a crash from here on: part of the batch, at the segment's end. Who adopts
-            # it drains the whole records and sets a torn one aside; the caller was told nothing.
-            size = live.write(records)
-            if live is not self._live:
-                sync_directory(own.path)
-            # On disk after a crash from here on: all of the batch.
-            is_kept = live.is_linked and own.is_ours()
-        except FileNotFoundError:
-            is_kept = False
-        except BaseException:
-            self._give_up(live)
-            raise
-        if live is None or not is_kept:
-            _logger.warning("%s was removed or taken over; a new one is begun", own.path)
-            self._give_up(live)
-            self._own = None
-            self._let_go(own)
-            return False
-        if live is not self._live:
-            self._owned.append(live)
-            self._live = live
-        live.commit(size, events)
-        return True
-
-    def _give_up(self, live: Segment | None) -> None:
-        """Undo a write that failed, and begin a new segment with the next one."""
-        self._live = None
-        if live is not None:
-            live.roll_back()
 
     # --- draining
 
@@ -190,19 +144,23 @@ class Spool:
         """
         with self._lock:
             self._peeked = []
-            try:
-                for segment in self._segments():
+            problem: SpoolError | None = None
+            for segment in self._segments():
+                try:
                     if not self._read(segment, limit, max_bytes):
                         break
-            except OSError as error:
-                if not self._peeked:
-                    raise spool_error(error, self.directory) from error
+                except OSError as error:
+                    # One that can't be read does not hold up the others; it is tried again.
+                    problem = spool_error(error, segment.path)
+                    self._report_once(segment, "is kept, it can't be read", problem)
             if self._peeked:
                 self._oldest = self._peeked[0].spooled_at
+            elif problem is not None:
+                raise problem
             return [peeked.event for peeked in self._peeked]
 
     def _read(self, segment: Segment, limit: int, max_bytes: int) -> bool:
-        """Add the events of one segment to those peeked at; returns whether there is room for more."""
+        """Add the events of one segment to those peeked at; whether there is room for more."""
         peeked = self._peeked
         before = len(peeked)
         size = sum(len(p.event.body) for p in peeked)
@@ -232,9 +190,10 @@ class Spool:
         return True
 
     def acknowledge(self, count: int) -> None:
-        """Forget the first `count` events of the last `peek` (of what is left of it): they are stored.
+        """Forget the first `count` events of the last `peek`, for they are stored.
 
-        Drained segments are deleted. Raises `SpoolError` if fewer were peeked at.
+        What is left of that `peek` may be acknowledged later. Drained segments are deleted. Raises
+        `SpoolError` if fewer were peeked at.
         """
         with self._lock:
             if not 0 <= count <= len(self._peeked):
@@ -253,9 +212,7 @@ class Spool:
 
     def _retire(self, segment: Segment) -> None:
         """Delete a drained segment; one that can't be deleted is tried again at the next peek."""
-        segment.close()
-        if segment is self._live:
-            self._live = None
+        self._writer.end(segment)
         self._set_aside(segment)
         if segment.not_set_aside:
             return
@@ -263,22 +220,17 @@ class Spool:
             # Not synced: should the file come back after a crash, it is drained again.
             segment.path.unlink(missing_ok=True)
         except OSError as error:
-            self._report_once(segment, "can't be deleted", error)
+            self._report_once(segment, "can't be deleted", spool_error(error, segment.path))
             return
         self._forget(segment)
 
     def _forget(self, segment: Segment) -> None:
-        for segments in (self._adopted, self._owned):
+        for segments in (self._adopted, self._writer.segments):
             if segment in segments:
                 segments.remove(segment)
-        self._let_go(segment.directory)
-
-    def _let_go(self, directory: HeldDirectory) -> None:
-        """Remove a directory of which nothing is needed any more; our own stays until `close`."""
-        if directory is not self._own and all(
-            segment.directory is not directory for segment in self._segments()
-        ):
-            directory.remove_if_empty()
+        # A directory of which nothing is needed any more goes too; our own stays until `close`.
+        if all(directory is not segment.directory for directory in self._held()):
+            segment.directory.remove_if_empty()
 
     # --- damage
 
@@ -302,25 +254,26 @@ class Spool:
     def _set_aside(self, segment: Segment) -> None:
         """Copy what is damaged; while that fails the segment itself is kept."""
         try:
-            set_aside(self.directory, segment)
+            while segment.not_set_aside:
+                self._damaged += set_aside(self.directory, segment, segment.not_set_aside[0])
+                del segment.not_set_aside[0]
         except OSError as error:
-            self._report_once(segment, "is kept, damage in it can't be copied", error)
+            problem = spool_error(error, segment.path)
+            self._report_once(segment, "is kept, damage in it can't be copied", problem)
 
     def _report_missing(self, segment: Segment) -> None:
         """A segment was removed from outside: say so, and go on with the others."""
         if segment.remaining or segment.not_set_aside:
             lost = segment.remaining + len(segment.not_set_aside)
-            self._lost += lost
+            self._damaged += lost
             _logger.warning("%s was removed with %d events in it", segment.path, lost)
-        segment.close()
-        if segment is self._live:
-            self._live = None
+        self._writer.end(segment)
         self._forget(segment)
 
-    def _report_once(self, segment: Segment, what: str, error: OSError) -> None:
+    def _report_once(self, segment: Segment, what: str, problem: SpoolError) -> None:
         if not segment.was_reported:
             segment.was_reported = True
-            _logger.warning("%s %s: %s", segment.path, what, spool_error(error, segment.path))
+            _logger.warning("%s %s: %s", segment.path, what, problem)
 
     # --- quarantine
 
@@ -332,9 +285,11 @@ class Spool:
         """
         with self._lock:
             try:
-                return put_in_quarantine(self.directory, event, reason, self._clock())
+                path, is_new = put_in_quarantine(self.directory, event, reason, self._clock())
             except OSError as error:
                 raise spool_error(error, self.directory) from error
+            self._quarantined += is_new
+            return path
 
     # --- life
 
@@ -345,6 +300,8 @@ class Spool:
         be read; an orphan that can't be is left, with a warning.
         """
         with self._lock:
+            self._damaged = count_files(self.directory / DAMAGED)
+            self._quarantined = count_files(self.directory / QUARANTINE)
             try:
                 orphans = orphans_in(self.directory)
             except OSError as error:
@@ -357,14 +314,13 @@ class Spool:
                         adopted += adopt(path)
                     except OSError as error:
                         _logger.warning("left alone: %s", spool_error(error, path))
-            if adopted:
-                self._watch_forks()
+            self._watch_forks()
             self._adopted += adopted
             self._count(adopted)
             return len(adopted)
 
     def _count(self, segments: list[Segment]) -> None:
-        """Count the events of adopted segments; beyond a few of them estimate, to start in no time."""
+        """Count the events of adopted segments; estimate beyond a few, to start in no time."""
         scanned = events = 0
         for segment in segments:
             try:
@@ -382,7 +338,7 @@ class Spool:
                     self._oldest = first
             except OSError as error:
                 segment.remaining = max(1, segment.size // _USUAL_RECORD)
-                self._report_once(segment, "can't be read", error)
+                self._report_once(segment, "can't be read", spool_error(error, segment.path))
 
     def close(self) -> None:
         """Let go of everything; what is not drained is for the next process to adopt.
@@ -391,16 +347,16 @@ class Spool:
         """
         with self._lock:
             held = self._held()
-            if self._live is not None:
-                self._live.close()
+            self._writer.close()
             self._start_empty()
             for directory in held:
                 directory.remove_if_empty()
 
     def _held(self) -> list[HeldDirectory]:
         found = {id(segment.directory): segment.directory for segment in self._segments()}
-        if self._own is not None:
-            found[id(self._own)] = self._own
+        own = self._writer.directory
+        if own is not None:
+            found[id(own)] = own
         return list(found.values())
 
     def _watch_forks(self) -> None:
@@ -418,9 +374,8 @@ class Spool:
         os.register_at_fork(after_in_child=forget_in_child)
 
     def _disown(self) -> None:
+        self._lock = threading.Lock()  # ours may have been held when the process forked
         for directory in self._held():
             directory.release()
-        if self._live is not None:
-            self._live.close()
-        self._lost = 0
+        self._writer.close()
         self._start_empty()
