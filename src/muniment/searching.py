@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -158,7 +158,7 @@ class Searcher:
             tenant_id=wanted.tenant_id,
             clauses=tuple(clauses),
             since_id=None if wanted.since is None else _floor(wanted.since),
-            until_id=None if wanted.until is None else lowest_id_at(wanted.until),
+            until_id=None if wanted.until is None else lowest_id_at(_ceiling(wanted.until)),
             text=None if text is None else ascii_lower(json_inner(text)),
             after=after,
             order=order,
@@ -182,6 +182,12 @@ class Searcher:
 def _floor(moment: datetime) -> bytes:
     """At or below every id of `moment`: an id may carry its time to the millisecond only."""
     return lowest_id_at(moment)[:6] + bytes(10)
+
+
+def _ceiling(moment: datetime) -> datetime:
+    """The next whole millisecond: an outside id of the same one may be above `moment`'s."""
+    part = moment.microsecond % 1000
+    return moment + timedelta(microseconds=1000 - part) if part else moment
 
 
 def _place(cursor: Cursor) -> tuple[bytes, str]:

@@ -18,6 +18,7 @@ from muniment import Actor, AuditLog, Context, Event, Outcome, Target
 from muniment.actions import Category, standard_catalogue
 from muniment.canonical import encode, leaf_hash
 from muniment.errors import EventNotFound, InvalidQuery
+from muniment.event_id import make_event_id
 from muniment.query import MAX_ALTERNATIVES, make_filter
 from muniment.stores import open_store
 from tests.servers.postgres import Postgres
@@ -211,6 +212,21 @@ async def test_a_relative_time_holds_for_all_pages(sqlite_url: str) -> None:
         moment = now + timedelta(hours=2)
         second = await log.search(since="1h", limit=5, cursor=first.next_cursor)
     assert len(first.events) + len(second.events) == 10
+
+
+async def test_an_outside_id_is_found_within_its_millisecond(sqlite_url: str) -> None:
+    """An outside UUIDv7 is random below the millisecond; times of a search hold all the same."""
+    moment = datetime(2026, 5, 1, 12, 0, 0, 123_400, tzinfo=UTC)
+    outside = Event(
+        action="login",
+        event_id=make_event_id(moment, bytes(8))[:15] + "fff-8000-000000000000",
+        occurred_at=moment,
+    )
+    async with AuditLog.open(sqlite_url) as log:
+        await log.record(outside)
+        within = {"since": moment, "until": moment + timedelta(microseconds=100)}
+        assert (await log.search(**within)).events == [await log.get(outside.event_id)]
+        assert (await log.search(until=moment)).events == []
 
 
 @pytest.mark.parametrize(

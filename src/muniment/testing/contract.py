@@ -292,6 +292,16 @@ class StoreContract:
             found += piece
         assert ids(found) == ids(events)
 
+    async def test_a_long_order_of_recording(self, store: Store) -> None:
+        """The order holds over many batches, whatever their number looks like in text."""
+        events = [sealed(-n) for n in range(150)]
+        for event in events:
+            await store.append([event])
+        found: list[Sequenced] = []
+        while piece := await store.read(found[-1].position if found else None, 40):
+            found += piece
+        assert ids(found) == ids(events)
+
     async def test_read_one_tenant(self, filled: tuple[Store, list[Sealed]]) -> None:
         """One tenant's events, in order of recording."""
         store, events = filled

@@ -17,8 +17,10 @@ GET_ANY: Final = f"""
     {STORED} WHERE {_BEHIND_INDEX} AND event_id = $1
     LIMIT 1
 """
+# The xid in text has a name of its own: ORDER BY would sort by it, "99" behind "100".
 READ: Final = """
-    SELECT epoch, xid::text, seq, tenant_id, event_id, leaf_hash, body FROM muniment.events
+    SELECT epoch, xid::text AS xid_text, seq, tenant_id, event_id, leaf_hash, body
+    FROM muniment.events
     WHERE (epoch, xid, seq) > ($1::smallint, ($2::text)::xid8, $3::bigint)
       AND (epoch < (SELECT max(epoch) FROM muniment.epochs)
            OR xid < pg_snapshot_xmin(pg_current_snapshot()))

@@ -351,7 +351,7 @@ async def _no_reset(connection: Any) -> None:
 
 async def _in_transaction(connection: Any) -> Any:
     """The asyncpg connection under the caller's, which must be in a transaction."""
-    raw = await driver_connection(connection)
+    raw = await driver_connection(connection, is_begun=lambda raw: raw.is_in_transaction())
     if not hasattr(raw, "is_in_transaction"):
         msg = (
             "connection: a log in PostgreSQL needs an asyncpg connection, or an AsyncSession or "

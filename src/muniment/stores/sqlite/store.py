@@ -100,7 +100,7 @@ class SqliteStore(Store):
         return await self._write_prepared(lambda connection: append(connection, batch))
 
     async def append_in(self, connection: Any, event: Sealed) -> StoredEvent | None:
-        raw = await driver_connection(connection)
+        raw = await driver_connection(connection, is_begun=lambda _: True)
         if not hasattr(raw, "execute_fetchall"):
             msg = (
                 "connection: a log in SQLite needs an AsyncSession or AsyncConnection over "
