@@ -71,7 +71,12 @@ class AuditLog:
         """Use a store that is not open yet; the options are those of `open`."""
         one_of("on_error", on_error, ("raise", "log"))
         one_of("overflow", overflow, ("spool", "drop"))
-        above_zero(deadline=deadline, max_batch=max_batch, max_queue=max_queue)
+        above_zero(
+            deadline=deadline,
+            max_batch=max_batch,
+            max_queue=max_queue,
+            max_details_bytes=max_details_bytes,
+        )
         if tenant_id is not None:
             try:
                 check_id("tenant_id", tenant_id)

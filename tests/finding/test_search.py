@@ -224,7 +224,7 @@ async def test_an_outside_id_is_found_within_its_millisecond(sqlite_url: str) ->
     )
     async with AuditLog.open(sqlite_url) as log:
         await log.record(outside)
-        within = {"since": moment, "until": moment + timedelta(microseconds=100)}
+        within: dict[str, Any] = {"since": moment, "until": moment + timedelta(microseconds=100)}
         assert (await log.search(**within)).events == [await log.get(outside.event_id)]
         assert (await log.search(until=moment)).events == []
 
