@@ -20,11 +20,17 @@ from muniment import Actor, AuditLog, Event
 from muniment.canonical import decode
 from muniment.errors import EventRefused, InvalidEvent, LogClosed, NotDurable
 from muniment.receipts import Receipt
+from muniment.recorder import Recorder
 from muniment.stores import open_store
 from muniment.stores.base import Sealed, Store
 from muniment.testing import FaultyStore
 from tests.scripted import LONG, until
 from tests.servers.postgres import PostgresServer
+
+
+def _recorder(log: AuditLog) -> Recorder:
+    assert log._background is not None
+    return log._background.recorder
 
 
 class Opened(Protocol):
@@ -69,7 +75,7 @@ def _store(url: str) -> Store:
 async def _drained(log: AuditLog) -> None:
     """Wait until the store has all that was recorded."""
     await log.flush()
-    recorder = log._recorder
+    recorder = _recorder(log)
     assert recorder is not None
     await until(lambda: not recorder.is_spooling and not recorder.waiting)
 
@@ -151,7 +157,7 @@ async def test_a_store_that_goes_away_costs_no_event_and_doubles_none(opened: Op
     tasks = [asyncio.create_task(record(task)) for task in range(8)]
     await away.wait()
     store.fail()
-    await until(lambda: log._recorder is not None and log._recorder.counts["spooled"] > 0)
+    await until(lambda: _recorder(log).counts["spooled"] > 0)
     store.heal()
     back.set()
     receipts = [receipt for done in await asyncio.gather(*tasks) for receipt in done]
@@ -282,7 +288,7 @@ async def test_a_queue_that_overflows_goes_to_the_spool(opened: Opened) -> None:
     store.hang()
     for start in range(0, 500, 25):
         _emit(log, range(start, start + 25))
-        await until(lambda: log._recorder is None or not log._recorder._intake._is_spilling)
+        await until(lambda: not _recorder(log)._intake._is_spilling)
     assert (await _counts(log))["dropped"] == 0
     store.heal()
     await _drained(log)
@@ -323,7 +329,7 @@ async def test_a_batch_that_callers_wait_for_leaves_emit_its_queue(
     """Who waits for a long list fills no queue: emitted events beside it are not dropped."""
     log, _ = await opened_on_sqlite(max_queue=10, overflow="drop")
     recording = asyncio.create_task(log.record_many(_numbered(100, task=1)))
-    await until(lambda: log._recorder is not None and log._recorder.waiting >= 100)
+    await until(lambda: _recorder(log).waiting >= 100)
     _emit(log, range(10))
     await recording
     await _drained(log)
@@ -405,7 +411,7 @@ async def test_an_emit_from_another_thread_wakes_an_idle_log(opened_on_sqlite: O
     """Nobody needs to touch the loop for a thread's event to be stored."""
     log, _ = await opened_on_sqlite()
     await asyncio.to_thread(_emit, log, [1])
-    await until(lambda: log._recorder is not None and log._recorder.counts["stored"] == 1)
+    await until(lambda: _recorder(log).counts["stored"] == 1)
 
     assert _numbers(await _stored(log)) == [1]
 
@@ -497,7 +503,7 @@ async def test_a_cancelled_caller_takes_nobody_with_it(opened: Opened) -> None:
     log, store = await opened()
     store.hang()
     tasks = [asyncio.create_task(_record(log, n)) for n in range(6)]
-    await until(lambda: log._recorder is not None and log._recorder.waiting == 6)
+    await until(lambda: _recorder(log).waiting == 6)
     tasks[2].cancel()
     await asyncio.wait({tasks[2]})
     store.heal()
@@ -622,7 +628,7 @@ async def test_a_postgres_that_crashes_under_load_loses_and_doubles_nothing(
                 count = len(acknowledged)
                 await until(lambda: len(acknowledged) > count + 200)  # noqa: B023
                 await asyncio.to_thread(private_postgres.stop_immediately)
-                recorder = log._recorder
+                recorder = _recorder(log)
                 assert recorder is not None
                 await until(lambda: recorder.is_spooling)  # noqa: B023
                 await asyncio.to_thread(private_postgres.start)

@@ -10,7 +10,7 @@ from muniment.event import Actor, Change, Context, Event, Target
 from muniment.event_id import make_event_id
 from muniment.intake import Placement
 from muniment.processors import enrich
-from muniment.receipts import Receipt, differing_fields, lost_receipt, receipt_for
+from muniment.receipts import Receipt, differing_fields, receipt_for, receipts_for
 from muniment.sealing import Sealer
 from muniment.stores.base import Sealed, StoredEvent
 
@@ -167,8 +167,8 @@ def test_a_failed_placement_raises_what_went_wrong() -> None:
 
 def test_a_lost_event_has_a_receipt_that_says_so() -> None:
     """Under `on_error="log"` a receipt says "lost", with the event's id if it ever had one."""
-    assert lost_receipt(_sealed()).event_id == _EVENT_ID
-    assert lost_receipt(_sealed()).durable_in == "lost"
-    assert lost_receipt(None) == Receipt(
-        tenant_id="", event_id="", leaf_hash=b"", durable_in="lost"
-    )
+    error = NotDurable()
+    receipts, failures = receipts_for([_sealed(), None], [Placement("lost", error=error)])
+    assert (receipts[0].event_id, receipts[0].durable_in) == (_EVENT_ID, "lost")
+    assert receipts[1] == Receipt(tenant_id="", event_id="", leaf_hash=b"", durable_in="lost")
+    assert failures == [error]

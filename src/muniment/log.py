@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Self, Unpack
 
 from muniment.action_scope import ActionScope, scope
 from muniment.actions import Catalogue, standard_catalogue
+from muniment.background import Background
 from muniment.canonical import MAX_DETAILS_BYTES
 from muniment.checks import check_id
 from muniment.config import above_zero, default_spool_directory, one_of
@@ -22,17 +23,15 @@ from muniment.errors import (
     InvalidEvent,
     LogClosed,
     MunimentError,
-    StoreError,
     StoreUnavailable,
     WrongProcess,
 )
 from muniment.event import SYSTEM_TENANT, Actor, Event, Outcome
-from muniment.indexer import Indexer
 from muniment.intake import Placement
 from muniment.losses import LOSS_ACTION, Loss, Losses
 from muniment.processors import Processor
 from muniment.query import Order, Page
-from muniment.receipts import Receipt, lost_receipt, receipt_for
+from muniment.receipts import Receipt, receipt_for, receipts_for
 from muniment.recorder import Recorder, Settings
 from muniment.sealing import EventFields, Sealer, given, utc_now
 from muniment.searching import Searcher
@@ -102,10 +101,7 @@ class AuditLog:
         self._settings = Settings(
             deadline=deadline, max_batch=max_batch, max_queue=max_queue, overflow=overflow
         )
-        self._recorder: Recorder | None = None
-        self._indexer: Indexer | None = None
-        self._opening: asyncio.Future[None]
-        self._process = 0
+        self._background: Background | None = None
 
     @classmethod
     def open(cls, url: str, *, store_options: dict[str, Any] | None = None, **options: Any) -> Self:
@@ -138,46 +134,17 @@ class AuditLog:
         return self._start().__await__()
 
     async def _start(self, *, insist: bool = True) -> Self:
-        """Open the store, and begin. Unless we `insist` on a good one, events go to the spool.
-
-        So it is then for a store that must be refused, and for one that has not opened after
-        `deadline` seconds; it goes on opening meanwhile.
-        """
-        if self._recorder is not None:
+        if self._background is not None:
             msg = "The log is open already."
             raise LogClosed(msg)
-        opening = asyncio.ensure_future(self.store.open())
-        opening.add_done_callback(lambda task: task.cancelled() or task.exception())
-        try:
-            await asyncio.wait({opening}, timeout=None if insist else self.deadline)
-            if opening.done():
-                opening.result()
-        except StoreError as error:
-            if insist and not isinstance(error, StoreUnavailable):
-                await self.store.close()
-                raise
-            self._diagnostics.report(
-                logging.WARNING, "store", "the store is not open yet: %s", error
-            )
-        except BaseException:
-            opening.cancel()
-            await self.store.close()
-            raise
-        indexer = Indexer(
-            self.store, is_busy=lambda: recorder.waiting > 0, diagnostics=self._diagnostics
-        )
-        recorder = Recorder(
+        self._background = await Background.start(
             self.store,
             self._spool,
             settings=self._settings,
-            diagnostics=self._diagnostics,
             losses=self._losses,
-            on_stored=indexer.recorded,
+            diagnostics=self._diagnostics,
+            insist=insist,
         )
-        await recorder.start(spooling=not opening.done())
-        indexer.start()
-        self._recorder, self._indexer, self._opening = recorder, indexer, opening
-        self._process = os.getpid()
         return self
 
     async def close(self) -> None:
@@ -185,14 +152,10 @@ class AuditLog:
 
         Safe to call twice. What the store can't take now stays in the spool.
         """
-        recorder, indexer = self._recorder, self._indexer
-        if recorder is None or indexer is None or self._process != os.getpid():
-            return
-        self._recorder = self._indexer = None
-        await recorder.close()
-        await indexer.close()
-        self._opening.cancel()
-        await self.store.close()
+        background = self._background
+        if background is not None and background.process == os.getpid():
+            self._background = None
+            await background.close()
 
     async def flush(self) -> None:
         """Return once everything emitted so far is durable, in the store or in the spool."""
@@ -370,21 +333,11 @@ class AuditLog:
                 self._lose(action, fields, error)
                 sealed.append(None)
         ticket = recorder.submit([event for event in sealed if event is not None])
-        placements = iter(await ticket.future)
-        receipts, failures = [], []
-        for event in sealed:
-            if event is None:
-                receipts.append(lost_receipt(None))
-                continue
-            try:
-                receipts.append(receipt_for(event, next(placements)))
-            except MunimentError as error:
-                failures.append(error)
-                if policy != "raise":
-                    self._diagnostics.report(logging.ERROR, "record", "%s", error)
-                receipts.append(lost_receipt(event))
+        receipts, failures = receipts_for(sealed, await ticket.future)
         if failures and policy == "raise":
             raise failures[0]
+        for failure in failures:
+            self._diagnostics.report(logging.ERROR, "record", "%s", failure)
         return receipts
 
     def _lose(self, action: str | Event, fields: dict[str, Any], error: MunimentError) -> None:
@@ -411,11 +364,11 @@ class AuditLog:
             self._spool.close()
 
     def _open_recorder(self) -> Recorder:
-        if self._recorder is None:
+        if self._background is None:
             raise LogClosed
-        if self._process != os.getpid():
+        if self._background.process != os.getpid():
             raise WrongProcess
-        return self._recorder
+        return self._background.recorder
 
 
 def _seal_loss(sealer: Sealer, loss: Loss) -> Sealed:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal, cast
 
 import msgspec
 
 from muniment.canonical import decode
-from muniment.errors import Conflict
+from muniment.errors import Conflict, MunimentError
 from muniment.event import Event
 from muniment.intake import Placement
 from muniment.stores.base import Sealed, StoredEvent
@@ -45,8 +46,25 @@ def receipt_for(event: Sealed, placed: Placement) -> Receipt:
     return _receipt(there, cast("Place", placed.place), already=True)
 
 
-def lost_receipt(event: Sealed | None) -> Receipt:
-    """The receipt of an event that is lost; None if it could not even be sealed."""
+def receipts_for(
+    events: Sequence[Sealed | None], placements: Iterable[Placement]
+) -> tuple[list[Receipt], list[MunimentError]]:
+    """The receipts of events, in their order, and what went wrong with those that are lost.
+
+    None stands for an event that could not be sealed; it has no placement.
+    """
+    placed = iter(placements)
+    receipts, failures = [], []
+    for event in events:
+        try:
+            receipts.append(_lost(None) if event is None else receipt_for(event, next(placed)))
+        except MunimentError as error:
+            failures.append(error)
+            receipts.append(_lost(event))
+    return receipts, failures
+
+
+def _lost(event: Sealed | None) -> Receipt:
     if event is None:
         return Receipt(tenant_id="", event_id="", leaf_hash=b"", durable_in="lost")
     return _receipt(event, "lost")

@@ -110,8 +110,8 @@ class _Place:
             pass
         await store.close()
         log = await AuditLog.open(self.url)
-        assert log._indexer is not None
-        await log._indexer.close(catch_up=0)  # the rest stays unindexed
+        assert log._background is not None
+        await log._background._indexer.close(catch_up=0)  # the rest stays unindexed
         await log.record_many(_EVENTS[indexed:])
         return log
 
