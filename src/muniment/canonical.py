@@ -7,6 +7,7 @@ rest (integral or tiny floats, keys beyond ASCII) go through the encoder below.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import hashlib
 import itertools
@@ -19,6 +20,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from muniment.errors import InvalidEvent
 from muniment.event import Event
@@ -49,6 +51,25 @@ def encode(event: Event, *, max_details_bytes: int = MAX_DETAILS_BYTES) -> bytes
     if len(body) > max_details_bytes:
         _check_size(event, body, max_details_bytes)
     return body
+
+
+def details_json(details: dict[str, Any], *, max_bytes: int = MAX_DETAILS_BYTES) -> bytes:
+    """The canonical JSON of an event's details: a snapshot. Raises `InvalidEvent` as `encode`."""
+    raw = b""
+    if _agrees(details):
+        with contextlib.suppress(UnicodeEncodeError):
+            raw = _encode(details)
+    if not raw:
+        raw = "".join(_jcs(plain(details, "details", _room(max_bytes)))).encode()
+    if len(raw) > max_bytes:
+        raise _too_big(len(raw), max_bytes)
+    return raw
+
+
+def encode_around(event: Event, details: bytes) -> bytes:
+    """The body of an event without changes, around its `details_json`; the event loses its own."""
+    force_setattr(event, "details", msgspec.Raw(details))
+    return _encode(event)
 
 
 def decode(body: bytes | str) -> Event:
@@ -240,14 +261,18 @@ def _room(most_bytes: int) -> Iterator[int]:
 def _check_size(event: Event, body: bytes, max_details_bytes: int) -> None:
     size = len(canonical_json(event.details))
     if size > max_details_bytes:
-        raise InvalidEvent(
-            "details",
-            f"takes {size} bytes of JSON, over the limit of {max_details_bytes}; store the bulk "
-            "elsewhere and record its SHA-256",
-        )
+        raise _too_big(size, max_details_bytes)
     most = MAX_BODY_BYTES + max_details_bytes
     if len(body) > most:
         raise InvalidEvent("event", f"takes {len(body)} bytes of JSON; at most {most} fit")
+
+
+def _too_big(size: int, most: int) -> InvalidEvent:
+    return InvalidEvent(
+        "details",
+        f"takes {size} bytes of JSON, over the limit of {most}; store the bulk elsewhere and "
+        "record its SHA-256",
+    )
 
 
 def _jcs(value: Any) -> Iterator[str]:

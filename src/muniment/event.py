@@ -33,6 +33,8 @@ SYSTEM_TENANT: Final = "system"
 MAX_TARGETS: Final = 1000
 MAX_CHANGES: Final = 1000
 MAX_DELEGATION: Final = 16
+TO_BE_MADE: Final = str(b"to be made", "ascii")
+"""Stands for the event_id of an event whose maker gives it one at once; known by its identity."""
 
 ActorType = Literal["user", "agent", "service", "system"]
 _ACTOR_TYPES = ("user", "agent", "service", "system")
@@ -47,7 +49,7 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Actor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Actor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Who acts. `on_behalf_of` is whom an actor acts for: the next link of a delegation chain."""
 
     type: ActorType
@@ -96,7 +98,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             link = link.on_behalf_of
 
 
-class Target(msgspec.Struct, frozen=True, omit_defaults=True):
+class Target(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What is acted upon, such as `Target("user", "u2")`."""
 
     type: str
@@ -121,7 +123,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         check_text("change.field", self.field)
 
 
-class Context(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Context(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Where the action came from: the request, session, trace and run it belongs to."""
 
     ip: str | None = None
@@ -148,7 +150,7 @@ _CONTEXT_IDS = tuple(f for f in Context.__struct_fields__ if f != "user_agent")
 _NO_CONTEXT = Context()
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One thing that happened, complete and checked, with an identity from the moment it is made.
 
     What isn't given is filled in: `occurred_at` is now (or the time inside a given `event_id`),
@@ -205,6 +207,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Fill in the time and the id, each from the other where only one is given."""
         if self.occurred_at is not EPOCH:
             force_setattr(self, "occurred_at", as_utc("occurred_at", self.occurred_at))
+        if self.event_id is TO_BE_MADE:
+            return
         if self.event_id != "":
             _check_given_id(self)
             if self.occurred_at is EPOCH:

@@ -30,14 +30,17 @@ def moment_of(micros: int) -> datetime:
 
 def make_event_id(occurred_at: datetime, entropy: bytes) -> str:
     """A UUIDv7, as text, from a time (1970 or later) and at least 8 bytes of `entropy`."""
-    millis, micros = divmod(microseconds(occurred_at), 1000)
+    delta = occurred_at - EPOCH
+    millis, micros = divmod(
+        (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds, 1000
+    )
     if millis < 0:
         msg = "an event_id carries times from 1970 on"
         raise ValueError(msg)
-    low = int.from_bytes(entropy[:8], "big")
+    low = entropy[:8].hex()
     return (
         f"{millis >> 16:08x}-{millis & 0xFFFF:04x}-7{micros * 4096 // 1000:03x}-"
-        f"{low >> 48 & 0x3FFF | 0x8000:04x}-{low & 0xFFFF_FFFF_FFFF:012x}"
+        f"{'89ab'[entropy[0] >> 4 & 3]}{low[1:4]}-{low[4:]}"
     )
 
 

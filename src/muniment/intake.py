@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from muniment.errors import LogClosed, MunimentError
+from muniment.sealing import Draft
 from muniment.stores.base import Sealed, StoredEvent
 
 
@@ -24,6 +25,8 @@ class Placement(msgspec.Struct, frozen=True, gc=False):
 
 STORED: Final = Placement("store")
 SPOOLED: Final = Placement("spool")
+_REST: Final = 500
+"""Bytes of a usual body that are not its details."""
 
 
 class Ticket:
@@ -45,16 +48,32 @@ class Ticket:
 
 
 class Queued(msgspec.Struct, gc=False):
-    """An event, and whom to tell where it ended: None if nobody waits for it."""
+    """An event, and whom to tell where it ended: None if nobody waits for it.
 
-    event: Sealed
-    ticket: Ticket | None
-    place_in_ticket: int
+    `size` is that of its body, in bytes, as far as it is known.
+    """
+
+    given: Sealed | Draft
+    ticket: Ticket | None = None
+    place_in_ticket: int = 0
+    size: int = 0
+
+    @property
+    def event(self) -> Sealed:
+        """The event, sealed now at the latest."""
+        given = self.given
+        if isinstance(given, Draft):
+            given = self.given = given.seal()
+        return given
 
     def place(self, placement: Placement) -> None:
         """Say where it ended."""
         if self.ticket is not None:
             self.ticket.place(self.place_in_ticket, placement)
+
+
+def _size_of(given: Sealed | Draft) -> int:
+    return len(given.details) + _REST if isinstance(given, Draft) else len(given.body)
 
 
 class Intake:
@@ -105,7 +124,7 @@ class Intake:
 
     def put(self, queued: Queued) -> bool:
         """Add an event; whether it is the first that waits. Raises `LogClosed`."""
-        size = len(queued.event.body)
+        size = queued.size = _size_of(queued.given)
         with self._lock:
             if self._is_closed:
                 raise LogClosed
@@ -126,7 +145,7 @@ class Intake:
                 return batch
             while self._waiting and len(batch) < count and size > 0:
                 batch.append(self._pop())
-                size -= len(batch[-1].event.body)
+                size -= batch[-1].size
             self._batch = batch
             self.batch_is_spooled = False
             self._may_spill = True
@@ -175,5 +194,5 @@ class Intake:
         self._popped += 1
         if queued.ticket is None:
             self.emitted -= 1
-            self.emitted_bytes -= len(queued.event.body)
+            self.emitted_bytes -= queued.size
         return queued

@@ -31,7 +31,7 @@ from muniment.intake import Placement
 from muniment.losses import LOSS_ACTION, Loss, Losses
 from muniment.processors import Processor
 from muniment.query import Order, Page
-from muniment.receipts import Receipt, receipt_for, receipts_for
+from muniment.receipts import Receipt, lost_receipt, receipt_for, receipts_for
 from muniment.recorder import Recorder, Settings
 from muniment.sealing import EventFields, Sealer, given, utc_now
 from muniment.searching import Searcher
@@ -178,7 +178,24 @@ class AuditLog:
         if the store won't have it, `NotDurable` if neither store nor spool could take it; under
         `on_error="log"` these are logged instead, and the receipt says "lost".
         """
-        return (await self._record([(action, given(fields))], on_error))[0]
+        what = given(fields)
+        recorder = self._open_recorder()
+        raises = (on_error or self._on_error) == "raise"
+        try:
+            sealed = self._seal(action, what)
+        except MunimentError as error:
+            if raises:
+                raise
+            self._lose(action, what, error)
+            return lost_receipt(None)
+        (placement,) = await recorder.submit((sealed,)).future
+        try:
+            return receipt_for(sealed, placement)
+        except MunimentError as error:
+            if raises:
+                raise
+            self._diagnostics.report(logging.ERROR, "record", "%s", error)
+            return lost_receipt(sealed)
 
     async def record_many(
         self, events: Iterable[Event], *, on_error: OnError | None = None
@@ -188,7 +205,26 @@ class AuditLog:
         All are checked before any is stored. Raises as `record` does, once every event that can
         be stored is.
         """
-        return await self._record([(event, {}) for event in events], on_error)
+        recorder = self._open_recorder()
+        raises = (on_error or self._on_error) == "raise"
+        sealed: list[Sealed | None] = []
+        for n, event in enumerate(events):
+            if n % _SEALED_AT_ONCE == _SEALED_AT_ONCE - 1:
+                await asyncio.sleep(0)  # a long list must not hold up the loop
+            try:
+                sealed.append(self._sealer.seal(event))
+            except MunimentError as error:
+                if raises:
+                    raise
+                self._lose(event, {}, error)
+                sealed.append(None)
+        ticket = recorder.submit([event for event in sealed if event is not None])
+        receipts, failures = receipts_for(sealed, await ticket.future)
+        if failures and raises:
+            raise failures[0]
+        for failure in failures:
+            self._diagnostics.report(logging.ERROR, "record", "%s", failure)
+        return receipts
 
     def emit(
         self,
@@ -205,7 +241,10 @@ class AuditLog:
         what = given(fields)
         recorder = self._open_recorder()
         try:
-            recorder.offer(self._seal(action, what))
+            if isinstance(action, str):
+                recorder.offer(self._sealer.draft_call(action, what))
+            else:
+                recorder.offer(self._seal(action, what))
         except MunimentError as error:
             if (on_error or self._on_error) == "raise":
                 raise
@@ -237,7 +276,7 @@ class AuditLog:
         """
 
         async def record(action: str, finished: dict[str, Any]) -> None:
-            await self._record([(action, finished)], on_error)
+            await self.record(action, on_error=on_error, **finished)
 
         async with scope(record, action, given(fields)) as running:
             yield running
@@ -315,30 +354,6 @@ class AuditLog:
         }
 
     # --- how it is done
-
-    async def _record(
-        self, given: Sequence[tuple[str | Event, dict[str, Any]]], on_error: OnError | None
-    ) -> list[Receipt]:
-        recorder = self._open_recorder()
-        policy = on_error or self._on_error
-        sealed: list[Sealed | None] = []
-        for n, (action, fields) in enumerate(given):
-            if n % _SEALED_AT_ONCE == _SEALED_AT_ONCE - 1:
-                await asyncio.sleep(0)  # a long list must not hold up the loop
-            try:
-                sealed.append(self._seal(action, fields))
-            except MunimentError as error:
-                if policy == "raise":
-                    raise
-                self._lose(action, fields, error)
-                sealed.append(None)
-        ticket = recorder.submit([event for event in sealed if event is not None])
-        receipts, failures = receipts_for(sealed, await ticket.future)
-        if failures and policy == "raise":
-            raise failures[0]
-        for failure in failures:
-            self._diagnostics.report(logging.ERROR, "record", "%s", failure)
-        return receipts
 
     def _lose(self, action: str | Event, fields: dict[str, Any], error: MunimentError) -> None:
         """Count and log an event that can't be recorded and may not break its caller."""

@@ -57,14 +57,17 @@ def receipts_for(
     receipts, failures = [], []
     for event in events:
         try:
-            receipts.append(_lost(None) if event is None else receipt_for(event, next(placed)))
+            receipts.append(
+                lost_receipt(None) if event is None else receipt_for(event, next(placed))
+            )
         except MunimentError as error:
             failures.append(error)
-            receipts.append(_lost(event))
+            receipts.append(lost_receipt(event))
     return receipts, failures
 
 
-def _lost(event: Sealed | None) -> Receipt:
+def lost_receipt(event: Sealed | None) -> Receipt:
+    """The receipt of an event that is lost; None if it could not even be sealed."""
     if event is None:
         return Receipt(tenant_id="", event_id="", leaf_hash=b"", durable_in="lost")
     return _receipt(event, "lost")

@@ -20,6 +20,7 @@ from muniment.diagnostics import Diagnostics
 from muniment.errors import EventRefused, LogClosed, NotDurable, SpoolError
 from muniment.intake import SPOOLED, STORED, Intake, Placement, Queued, Ticket
 from muniment.losses import Losses
+from muniment.sealing import Draft
 from muniment.spool import Spool
 from muniment.stores.base import Sealed, Store, StoredEvent
 
@@ -114,7 +115,7 @@ class Recorder:
         self._wake.set()
         return ticket
 
-    def offer(self, event: Sealed) -> None:
+    def offer(self, event: Sealed | Draft) -> None:
         """Queue an event that nobody waits for, from any thread; never blocks.
 
         Raises `LogClosed`.
@@ -126,8 +127,8 @@ class Recorder:
         if (
             intake.emitted >= settings.max_queue or intake.emitted_bytes >= settings.max_queue_bytes
         ) and not self._make_room():
-            self._drop([event], "the queue was full")
-        elif intake.put(Queued(event, None, 0)):
+            self._drop([Queued(event).event], "the queue was full")
+        elif intake.put(Queued(event)):
             self._wake_up()
 
     async def flush(self) -> None:

@@ -6,14 +6,21 @@ import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, cast
 
+import msgspec
 from msgspec.structs import force_setattr
 
-from muniment.canonical import MAX_DETAILS_BYTES, encode, leaf_hash
+from muniment.canonical import (
+    MAX_DETAILS_BYTES,
+    details_json,
+    encode,
+    encode_around,
+    leaf_hash,
+)
 from muniment.checks import wrong_type
 from muniment.errors import InvalidEvent, MunimentError
-from muniment.event import Actor, Change, Context, Event, Outcome, Target
+from muniment.event import TO_BE_MADE, Actor, Change, Context, Event, Outcome, Target
 from muniment.event_id import make_event_id
 from muniment.processors import Processor, stamped_fields
 from muniment.query import index_terms
@@ -49,11 +56,24 @@ def given(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _NAMES: Final = frozenset(EventFields.__annotations__)
+_USUAL: Final = _NAMES - {"changes", "occurred_at", "event_id", "idempotency_key"}
 
 
 def utc_now() -> datetime:
     """The system's clock."""
     return datetime.now(UTC)
+
+
+class Draft(msgspec.Struct, gc=False):
+    """A checked event with a snapshot of its details: all that is left is to seal it."""
+
+    event: Event
+    details: bytes
+    sealer: Sealer
+
+    def seal(self) -> Sealed:
+        """Seal it, once."""
+        return self.sealer.finish(self)
 
 
 class Sealer:
@@ -74,25 +94,33 @@ class Sealer:
         self._clock = clock
         self._entropy = entropy
 
-    def make(self, action: str, given: dict[str, Any]) -> Event:
-        """The event of one call's arguments."""
-        fields = dict(given)
-        if self._tenant_id is not None:
-            fields.setdefault("tenant_id", self._tenant_id)
-        if "event_id" not in fields and "occurred_at" not in fields:
-            fields["occurred_at"] = now = self._clock()
-            if "idempotency_key" in fields:
-                # Another try comes at another time: the key alone must lead to the first one.
-                fields["stamped"] = ("occurred_at",)
-            else:
-                fields["event_id"] = make_event_id(now, self._entropy(8))
-        return Event(action=action, **fields)
-
     def seal_call(self, action: str, given: dict[str, Any]) -> Sealed:
         """Make and seal the event of one call's arguments. Raises `InvalidEvent`."""
-        event = self.make(action, given)
-        whole = self._process(event) if self._processors else event
-        return self._seal(event, whole, may_repeat="event_id" in given)
+        draft = self.draft_call(action, given)
+        return draft.seal() if type(draft) is Draft else cast("Sealed", draft)
+
+    def draft_call(self, action: str, given: dict[str, Any]) -> Draft | Sealed:
+        """Check the arguments of one call, and take a snapshot of them. Raises `InvalidEvent`.
+
+        What takes long and can't fail any more is left to do, unless the event is an unusual one:
+        then it is sealed.
+        """
+        if self._processors or not _USUAL.issuperset(given):
+            return self._seal_unusual(action, given)
+        if self._tenant_id is not None:
+            given.setdefault("tenant_id", self._tenant_id)
+        now = self._clock()
+        event = Event(action=action, event_id=TO_BE_MADE, occurred_at=now, recorded_at=now, **given)
+        self._check_tenant(event)
+        return Draft(event, details_json(event.details, max_bytes=self._max_details_bytes), self)
+
+    def finish(self, draft: Draft) -> Sealed:
+        """Give a drafted event its id and salt, encode and hash it."""
+        event, entropy = draft.event, self._entropy(24)
+        force_setattr(event, "event_id", make_event_id(event.occurred_at, entropy))
+        force_setattr(event, "salt", entropy[8:].hex())
+        body = encode_around(event, draft.details) if event.details else encode(event)
+        return self._sealed(event, body, may_repeat=False, key=None)
 
     def seal(self, event: Event) -> Sealed:
         """Process, stamp, encode and hash an event, which stays as it is. Raises `InvalidEvent`."""
@@ -100,11 +128,23 @@ class Sealer:
             raise InvalidEvent("event", wrong_type("an Event", event))
         return self._seal(event, self._process(event), may_repeat=True)
 
+    def _seal_unusual(self, action: str, given: dict[str, Any]) -> Sealed:
+        fields = dict(given)
+        if self._tenant_id is not None:
+            fields.setdefault("tenant_id", self._tenant_id)
+        if "event_id" not in fields and "occurred_at" not in fields:
+            fields["occurred_at"] = self._clock()
+            if "idempotency_key" in fields:
+                # Another try comes at another time: the key alone must lead to the first one.
+                fields["stamped"] = ("occurred_at",)
+            else:
+                fields["event_id"] = make_event_id(fields["occurred_at"], self._entropy(8))
+        event = Event(action=action, **fields)
+        whole = self._process(event) if self._processors else event
+        return self._seal(event, whole, may_repeat="event_id" in given)
+
     def _seal(self, event: Event, whole: Event, *, may_repeat: bool) -> Sealed:
-        if self._tenant_id is not None and event.tenant_id != self._tenant_id:
-            raise InvalidEvent(
-                "tenant_id", f"is {event.tenant_id!r}, but this log is bound to {self._tenant_id!r}"
-            )
+        self._check_tenant(event)
         now = self._clock()
         if event.occurred_at > now and event.occurred_at - now > MAX_AHEAD:
             raise InvalidEvent(
@@ -116,15 +156,29 @@ class Sealer:
         force_setattr(whole, "salt", self._entropy(16).hex())
         body = encode(whole, max_details_bytes=self._max_details_bytes)
         key = event.idempotency_key
+        return self._sealed(
+            whole,
+            body,
+            may_repeat=may_repeat or key is not None,
+            key=key if key is not None and "occurred_at" in event.stamped else None,
+        )
+
+    def _sealed(self, event: Event, body: bytes, *, may_repeat: bool, key: str | None) -> Sealed:
         return Sealed(
-            whole.tenant_id,
-            whole.event_id,
+            event.tenant_id,
+            event.event_id,
             body,
             leaf_hash(body),
-            index_terms(whole),
-            may_repeat or key is not None,
-            key if key is not None and "occurred_at" in event.stamped else None,
+            index_terms(event),
+            may_repeat,
+            key,
         )
+
+    def _check_tenant(self, event: Event) -> None:
+        if self._tenant_id is not None and event.tenant_id != self._tenant_id:
+            raise InvalidEvent(
+                "tenant_id", f"is {event.tenant_id!r}, but this log is bound to {self._tenant_id!r}"
+            )
 
     def _process(self, event: Event) -> Event:
         """A fresh copy of the event, after the processors."""

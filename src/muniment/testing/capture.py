@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from unittest import mock
 
 from muniment.canonical import decode
 from muniment.event import Event
-from muniment.sealing import Sealer
+from muniment.sealing import Draft, Sealer
 from muniment.stores.base import Sealed
 
 
@@ -21,12 +22,20 @@ def capture_events() -> Iterator[list[Event]]:
     the order of sealing.
     """
     captured: list[Event] = []
-    seal = Sealer._seal  # noqa: SLF001 - the one place that every event passes
+    seal = Sealer._sealed  # noqa: SLF001 - the one place that every event passes
 
-    def observed(sealer: Sealer, event: Event, whole: Event, *, may_repeat: bool) -> Sealed:
-        sealed = seal(sealer, event, whole, may_repeat=may_repeat)
-        captured.append(decode(sealed.body))
-        return sealed
+    draft_call = Sealer.draft_call
 
-    with mock.patch.object(Sealer, "_seal", observed):
+    def sealed_at_once(sealer: Sealer, action: str, given: dict[str, Any]) -> Sealed:
+        draft = draft_call(sealer, action, given)
+        return draft.seal() if isinstance(draft, Draft) else draft
+
+    def observed(sealer: Sealer, event: Event, body: bytes, **how: Any) -> Sealed:
+        captured.append(decode(body))
+        return seal(sealer, event, body, **how)
+
+    with (
+        mock.patch.object(Sealer, "_sealed", observed),
+        mock.patch.object(Sealer, "draft_call", sealed_at_once),
+    ):
         yield captured
