@@ -57,7 +57,7 @@ class Background:
             opening.cancel()
             await store.close()
             raise
-        indexer = Indexer(store, is_busy=lambda: recorder.waiting > 0, diagnostics=diagnostics)
+        indexer = Indexer(store, diagnostics=diagnostics)
         recorder = Recorder(
             store,
             spool,

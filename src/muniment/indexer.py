@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Final
 
 from muniment.diagnostics import Diagnostics
@@ -12,30 +11,34 @@ from muniment.errors import StoreError
 from muniment.stores.base import Store
 
 _SETTLE: Final = 0.05
+_FAST: Final = 100
+"""Events between two looks: some 2,000 a second."""
+_CALM: Final = 4
+"""Looks without many events: long lists come with pauses in which the next one is sealed."""
 _RETRY: Final = 1.0
 _PATROL: Final = 2.0
 
 
 class Indexer:
-    """Indexes what was recorded, in small steps; `is_busy` says when recording should go first.
+    """Indexes what was recorded, in small steps.
 
-    Only searches depend on it, and only for their speed. It gives way to recording until
-    `most_behind` events wait, and looks round every few seconds for what other processes left.
+    Only searches depend on it, and only for their speed. While much is recorded it gives way, until
+    `most_behind` events wait. It looks round every few seconds for what other processes left.
     """
 
     def __init__(
         self,
         store: Store,
         *,
-        is_busy: Callable[[], bool],
         diagnostics: Diagnostics,
         most_behind: int = 200_000,
     ) -> None:
         self._store = store
-        self._is_busy = is_busy
         self._diagnostics = diagnostics
         self._most_behind = most_behind
         self._behind = 1
+        self._came = 0
+        self._calm_looks = 0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -46,6 +49,7 @@ class Indexer:
     def recorded(self, count: int) -> None:
         """Say that `count` events were stored."""
         self._behind += count
+        self._came += count
         self._wake.set()
 
     async def close(self, *, catch_up: float = 1.0) -> None:
@@ -76,16 +80,22 @@ class Indexer:
                 await asyncio.sleep(_RETRY)
 
     async def _step(self) -> None:
-        if self._is_busy() and self._behind < self._most_behind:
+        if self._behind < self._most_behind and self._is_recording_fast():
             await asyncio.sleep(_SETTLE)
             return
+        self._wake.clear()  # before we look: what is recorded from here on wakes us again
         done = await self._store.index_pending(self._store.index_step)
         self._behind = max(0, self._behind - done)
         if done == 0:
             self._behind = 0
-            self._wake.clear()
             try:
                 await asyncio.wait_for(self._wake.wait(), _PATROL)
             except TimeoutError:
                 return
             await asyncio.sleep(_SETTLE)
+
+    def _is_recording_fast(self) -> bool:
+        """Whether indexing would hold up recording: a step takes the store for a while."""
+        came, self._came = self._came, 0
+        self._calm_looks = 0 if came > _FAST else self._calm_looks + 1
+        return self._calm_looks < _CALM

@@ -66,6 +66,8 @@ _T = TypeVar("_T")
 class SqliteStore(Store):
     """Events in a SQLite file; waits `busy_timeout` seconds for other writers."""
 
+    index_step = 500  # recording waits while a step is done
+
     def __init__(
         self,
         path: Path,
