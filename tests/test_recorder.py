@@ -72,14 +72,10 @@ async def _places(recorder: Recorder, events: Sequence[Sealed]) -> list[str]:
 # --- the intake
 
 
-def _queued(events: Sequence[Sealed]) -> list[Queued]:
-    return [Queued(event, None, 0) for event in events]
-
-
 def _filled(count: int) -> Intake:
     intake = Intake()
-    for queued in _queued(sealed_many(count)):
-        intake.put(queued)
+    for event in sealed_many(count):
+        intake.put(event)
     return intake
 
 
@@ -100,7 +96,7 @@ def test_a_batch_is_bounded_by_count_and_by_bytes() -> None:
 def test_only_the_first_that_waits_needs_to_wake_anybody() -> None:
     """`put` says whether nothing waited before."""
     intake = Intake()
-    one, other = _queued(sealed_many(2))
+    one, other = sealed_many(2)
 
     assert [intake.put(one), intake.put(other)] == [True, False]
     intake.take(9, 10**6)
@@ -113,7 +109,7 @@ def test_a_closed_intake_lets_nothing_in() -> None:
     intake.close()
 
     with pytest.raises(LogClosed):
-        intake.put(_queued([sealed(1)])[0])
+        intake.put(sealed(1))
     assert _events(intake.take(9, 10**6)) == [0]
 
 
@@ -125,8 +121,8 @@ def test_counts_come_back_to_nothing_whatever_threads_do() -> None:
 
     def put() -> None:
         for _ in range(20):
-            for queued in _queued(events):
-                intake.put(queued)
+            for event in events:
+                intake.put(event)
 
     threads = [threading.Thread(target=put) for _ in range(4)]
     for thread in threads:
@@ -147,8 +143,8 @@ async def test_only_what_nobody_waits_for_counts_as_emitted() -> None:
     """Whoever waits for an event bounds the queue by waiting."""
     intake = Intake()
     ticket = Ticket(1, asyncio.get_running_loop())
-    intake.put(Queued(sealed(0), ticket, 0))
-    intake.put(Queued(sealed(1), None, 0))
+    intake.put_all([sealed(0)], ticket)
+    intake.put(sealed(1))
 
     assert (intake.emitted, len(intake)) == (1, 2)
 
@@ -176,7 +172,7 @@ def test_no_batch_is_taken_while_the_intake_spills() -> None:
 
     def append(_: Sequence[Sealed]) -> None:
         intake.finish()
-        intake.put(_queued([sealed(3)])[0])
+        intake.put(sealed(3))
         assert intake.take(9, 10**6) == []
 
     intake.spill(append)
@@ -193,7 +189,7 @@ def test_a_batch_is_spilled_once() -> None:
     for n in (2, 3):
         assert intake.begin_spilling()
         intake.spill(lambda events: spooled.extend(numbers(events)))
-        intake.put(_queued([sealed(n)])[0])
+        intake.put(sealed(n))
 
     assert spooled == [0, 1, 2]
 

@@ -122,17 +122,26 @@ class Intake:
         with self._lock:
             self._is_closed = True
 
-    def put(self, queued: Queued) -> bool:
-        """Add an event; whether it is the first that waits. Raises `LogClosed`."""
-        size = queued.size = _size_of(queued.given)
+    def put(self, given: Sealed | Draft) -> bool:
+        """Add an emitted event; whether it is the first that waits. Raises `LogClosed`."""
+        size = _size_of(given)
+        queued = Queued(given, None, 0, size)
         with self._lock:
             if self._is_closed:
                 raise LogClosed
-            if queued.ticket is None:
-                self.emitted += 1
-                self.emitted_bytes += size
+            self.emitted += 1
+            self.emitted_bytes += size
             self._waiting.append(queued)
             return len(self._waiting) == 1
+
+    def put_all(self, events: Sequence[Sealed], ticket: Ticket) -> None:
+        """Add events that somebody waits for, together. Raises `LogClosed`."""
+        with self._lock:
+            if self._is_closed:
+                raise LogClosed
+            self._waiting.extend(
+                Queued(event, ticket, n, len(event.body)) for n, event in enumerate(events)
+            )
 
     def take(self, count: int, size: int) -> Sequence[Queued]:
         """The next batch to place, of up to `count` events and about `size` bytes of bodies.

@@ -39,7 +39,11 @@ def index_terms(event: Event) -> str:
         found += f"user:{actor.id}\x1f"
     elif actor.type == "agent":
         found += f"agent:{actor.id}\x1f"
-    if actor.on_behalf_of is not None:
+    behalf = actor.on_behalf_of
+    if behalf is not None and behalf.on_behalf_of is None and behalf.type != actor.type:
+        if behalf.type in {"user", "agent"}:
+            found += f"{behalf.type}:{behalf.id}\x1f"
+    elif behalf is not None:
         if actor.type != "user" and (user_id := event.user_id) is not None:
             found += f"user:{user_id}\x1f"
         if actor.type != "agent" and (agent_id := event.agent_id) is not None:

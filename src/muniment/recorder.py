@@ -110,8 +110,7 @@ class Recorder:
         ticket = Ticket(len(events), self._loop)
         if not events:
             ticket.future.set_result([])
-        for n, event in enumerate(events):
-            self._intake.put(Queued(event, ticket, n))
+        self._intake.put_all(events, ticket)
         self._wake.set()
         return ticket
 
@@ -128,7 +127,7 @@ class Recorder:
             intake.emitted >= settings.max_queue or intake.emitted_bytes >= settings.max_queue_bytes
         ) and not self._make_room():
             self._drop([Queued(event).event], "the queue was full")
-        elif intake.put(Queued(event)):
+        elif intake.put(event):
             self._wake_up()
 
     async def flush(self) -> None:

@@ -58,6 +58,7 @@ from muniment.stores.postgres.sql import (
     READ,
     SIZES,
 )
+from muniment.stores.postgres.writer import Writer
 from muniment.stores.schema import (
     POSTGRES_REVISION,
     POSTGRES_SCHEMA,
@@ -67,6 +68,7 @@ from muniment.stores.schema import (
 from muniment.stores.selecting import Statements
 
 _RETRIES: Final = 3
+_ORDERLY: Final = 5.0
 _TABLES: Final = define_tables(
     prefix="",
     schema=POSTGRES_SCHEMA,
@@ -108,6 +110,7 @@ class PostgresStore(Store):
         self._migrate = migrate
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._opening = asyncio.Lock()
+        self._writer = Writer(self._connect)
         self._partitions = KnownPartitions()
         self._repeating = False
 
@@ -117,10 +120,11 @@ class PostgresStore(Store):
         await self._connected()
 
     async def close(self) -> None:
+        await self._writer.close(_ORDERLY)
         pool, self._pool = self._pool, None
         if pool is not None:
             try:
-                await asyncio.wait_for(pool.close(), 5)
+                await asyncio.wait_for(pool.close(), _ORDERLY)
             except TimeoutError:
                 pool.terminate()
 
@@ -129,27 +133,29 @@ class PostgresStore(Store):
     async def append(self, batch: Sequence[Sealed]) -> Mapping[int, StoredEvent]:
         for attempt in range(_RETRIES):
             try:
-                return await self._append(batch)
+                await self._connected()
+                return await self._writer.run(lambda connection: self._append(connection, batch))
             except asyncpg.PostgresError as error:
                 if error.sqlstate not in _WORTH_RETRYING or attempt == _RETRIES - 1:
                     raise _translate(error) from error
+            except _UNREACHABLE as error:
+                raise self._unreachable(error) from error
         return {}
 
-    async def _append(self, batch: Sequence[Sealed]) -> Mapping[int, StoredEvent]:
-        async with self._connection() as connection:
-            await self._ensure_partitions(connection, batch)
-            if not any(e.key or (e.may_repeat and self._repeating) for e in batch):
-                try:
-                    await self._append_new(connection, batch)
-                except asyncpg.UniqueViolationError:
-                    pass
-                else:
-                    return {}
-            async with connection.transaction():
-                already = await append_unless_there(connection, batch)
-            # Where one repeats, as in an import that is run again, the next will too.
-            self._repeating = bool(already)
-            return already
+    async def _append(self, connection: Any, batch: Sequence[Sealed]) -> Mapping[int, StoredEvent]:
+        await self._ensure_partitions(connection, batch)
+        if not any(e.key or (e.may_repeat and self._repeating) for e in batch):
+            try:
+                await self._append_new(connection, batch)
+            except asyncpg.UniqueViolationError:
+                pass
+            else:
+                return {}
+        async with connection.transaction():
+            already = await append_unless_there(connection, batch)
+        # Where one repeats, as in an import that is run again, the next will too.
+        self._repeating = bool(already)
+        return already
 
     async def _append_new(self, connection: Any, batch: Sequence[Sealed]) -> None:
         if self._copy:
@@ -267,13 +273,14 @@ class PostgresStore(Store):
         try:
             return await asyncpg.connect(self.url, timeout=self._connect_timeout)
         except _UNREACHABLE as error:
-            raise StoreUnavailable(
-                f"{_place(self.url)}: {error or type(error).__name__}"
-            ) from error
+            raise self._unreachable(error) from error
         except asyncpg.PostgresError as error:
             raise _translate(error) from error
         except ValueError as error:
             raise StoreError(f"url: {error}") from error
+
+    def _unreachable(self, error: BaseException) -> StoreUnavailable:
+        return StoreUnavailable(f"{_place(self.url)}: {error or type(error).__name__}")
 
     async def _connected(self) -> asyncpg.Pool[asyncpg.Record]:
         """The pool, made when first needed: the store may come up after the log."""
@@ -328,16 +335,12 @@ class PostgresStore(Store):
         try:
             async with pool.acquire(timeout=self._connect_timeout) as connection:
                 yield connection
-        except (asyncpg.UniqueViolationError, StoreError):
+        except StoreError:
             raise
         except asyncpg.PostgresError as error:
-            if error.sqlstate in _WORTH_RETRYING:
-                raise
             raise _translate(error) from error
         except _UNREACHABLE as error:
-            raise StoreUnavailable(
-                f"{_place(self.url)}: {error or type(error).__name__}"
-            ) from error
+            raise self._unreachable(error) from error
 
     async def _ensure_partitions(self, connection: Any, batch: Sequence[Sealed]) -> None:
         for month in self._partitions.missing(batch):
