@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from muniment.event import Actor, Change, Context, Event, Target
 from muniment.event_id import event_id_of_key, make_event_id
 from muniment.processors import Processor, enrich, redact
 from muniment.query import index_terms
-from muniment.sealing import MAX_AHEAD, Sealer, given, utc_now
+from muniment.sealing import MAX_AHEAD, Draft, Sealer, given, utc_now
 from muniment.stores.base import Sealed
 
 _NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -302,3 +303,12 @@ def test_an_event_that_processors_return_unchanged_stays_as_it_is() -> None:
     event = _event()
     _sealer(processors=[lambda same: same]).seal(event)
     assert (event.recorded_at, event.salt) == (None, None)
+
+
+def test_a_draft_is_sealed_once() -> None:
+    """Two threads that come for the same emitted event get one and the same, with one id."""
+    draft = _sealer().draft_call("login", {"tenant_id": "acme", "details": {"a": 1}})
+    assert isinstance(draft, Draft)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: draft.seal(), range(100)))
+    assert all(sealed is found[0] for sealed in found)

@@ -53,22 +53,30 @@ def encode(event: Event, *, max_details_bytes: int = MAX_DETAILS_BYTES) -> bytes
     return body
 
 
-def details_json(details: dict[str, Any], *, max_bytes: int = MAX_DETAILS_BYTES) -> bytes:
-    """The canonical JSON of an event's details: a snapshot. Raises `InvalidEvent` as `encode`."""
+def take_snapshot(event: Event, *, max_details_bytes: int = MAX_DETAILS_BYTES) -> int:
+    """Put the canonical JSON of an event's details in their place; returns its size in bytes.
+
+    What the caller changes afterwards changes nothing; `encode_snapshot` makes the body. Raises
+    `InvalidEvent` as `encode` does, and then the event is as it was.
+    """
+    details = event.details
+    if not details:
+        force_setattr(event, "details", {})
+        return 0
     raw = b""
     if _agrees(details):
         with contextlib.suppress(UnicodeEncodeError):
             raw = _encode(details)
     if not raw:
-        raw = "".join(_jcs(plain(details, "details", _room(max_bytes)))).encode()
-    if len(raw) > max_bytes:
-        raise _too_big(len(raw), max_bytes)
-    return raw
+        raw = "".join(_jcs(plain(details, "details", _room(max_details_bytes)))).encode()
+    if len(raw) > max_details_bytes:
+        raise _too_big(len(raw), max_details_bytes)
+    force_setattr(event, "details", msgspec.Raw(raw))
+    return len(raw)
 
 
-def encode_around(event: Event, details: bytes) -> bytes:
-    """The body of an event without changes, around its `details_json`; the event loses its own."""
-    force_setattr(event, "details", msgspec.Raw(details))
+def encode_snapshot(event: Event) -> bytes:
+    """The body of an event without changes whose details are a snapshot."""
     return _encode(event)
 
 

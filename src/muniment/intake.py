@@ -73,7 +73,7 @@ class Queued(msgspec.Struct, gc=False):
 
 
 def _size_of(given: Sealed | Draft) -> int:
-    return len(given.details) + _REST if isinstance(given, Draft) else len(given.body)
+    return given.details_size + _REST if isinstance(given, Draft) else len(given.body)
 
 
 class Intake:

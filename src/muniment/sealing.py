@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypedDict, cast
@@ -13,10 +14,10 @@ from msgspec.structs import force_setattr
 
 from muniment.canonical import (
     MAX_DETAILS_BYTES,
-    details_json,
     encode,
-    encode_around,
+    encode_snapshot,
     leaf_hash,
+    take_snapshot,
 )
 from muniment.checks import wrong_type
 from muniment.errors import InvalidEvent, MunimentError
@@ -56,6 +57,8 @@ def given(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _NAMES: Final = frozenset(EventFields.__annotations__)
+_FEW_TARGETS: Final = 16
+"""So few that a body can't be too big on their account."""
 _USUAL: Final = _NAMES - {"changes", "occurred_at", "event_id", "idempotency_key"}
 
 
@@ -65,14 +68,18 @@ def utc_now() -> datetime:
 
 
 class Draft(msgspec.Struct, gc=False):
-    """A checked event with a snapshot of its details: all that is left is to seal it."""
+    """A checked event with a snapshot of its details: all that is left is to seal it.
+
+    `details_size` is the snapshot's size in bytes.
+    """
 
     event: Event
-    details: bytes
+    details_size: int
     sealer: Sealer
+    sealed: Sealed | None = None
 
     def seal(self) -> Sealed:
-        """Seal it, once."""
+        """The sealed event: the same one each time, whichever thread asks."""
         return self.sealer.finish(self)
 
 
@@ -93,6 +100,8 @@ class Sealer:
         self._max_details_bytes = max_details_bytes
         self._clock = clock
         self._entropy = entropy
+        # A signal handler may emit, and lose, while we hold it.
+        self._finishing = threading.RLock()
 
     def seal_call(self, action: str, given: dict[str, Any]) -> Sealed:
         """Make and seal the event of one call's arguments. Raises `InvalidEvent`."""
@@ -111,16 +120,22 @@ class Sealer:
             given.setdefault("tenant_id", self._tenant_id)
         now = self._clock()
         event = Event(action=action, event_id=TO_BE_MADE, occurred_at=now, recorded_at=now, **given)
+        if len(event.targets) > _FEW_TARGETS:
+            return self._seal_unusual(action, given)
         self._check_tenant(event)
-        return Draft(event, details_json(event.details, max_bytes=self._max_details_bytes), self)
+        return Draft(event, take_snapshot(event, max_details_bytes=self._max_details_bytes), self)
 
     def finish(self, draft: Draft) -> Sealed:
-        """Give a drafted event its id and salt, encode and hash it."""
-        event, entropy = draft.event, self._entropy(24)
-        force_setattr(event, "event_id", make_event_id(event.occurred_at, entropy))
-        force_setattr(event, "salt", entropy[8:].hex())
-        body = encode_around(event, draft.details) if event.details else encode(event)
-        return self._sealed(event, body, may_repeat=False, key=None)
+        """Give a drafted event its id and salt, encode and hash it; once."""
+        # The recorder and the spool's thread may both come for an event: it must not get two ids.
+        with self._finishing:
+            if draft.sealed is None:
+                event, entropy = draft.event, self._entropy(24)
+                force_setattr(event, "event_id", make_event_id(event.occurred_at, entropy))
+                force_setattr(event, "salt", entropy[8:].hex())
+                body = encode_snapshot(event)
+                draft.sealed = self._sealed(event, body, may_repeat=False, key=None)
+            return draft.sealed
 
     def seal(self, event: Event) -> Sealed:
         """Process, stamp, encode and hash an event, which stays as it is. Raises `InvalidEvent`."""

@@ -176,6 +176,28 @@ async def test_emit_takes_a_snapshot(log: AuditLog) -> None:
     assert (await log.search()).events[0].details == {"nested": {"list": [1, 2]}}
 
 
+@pytest.mark.parametrize("details", [{}, {"a": 1}])
+async def test_a_snapshot_is_neither_filled_nor_emptied(
+    log: AuditLog, details: dict[str, Any]
+) -> None:
+    """Details that were empty stay empty, and those that were not stay what they were."""
+    given = dict(details)
+    log.emit("tick", details=given)
+    given.clear()
+    given["later"] = True
+    await log.flush()
+    assert (await log.search()).events[0].details == details
+
+
+async def test_a_body_is_bounded_however_it_is_recorded(log: AuditLog) -> None:
+    """Targets may be many, or have long names, but not so that no bound holds."""
+    targets = [Target("user", f"u{n}", "x" * 4096) for n in range(1000)]
+    with pytest.raises(InvalidEvent, match="event: takes"):
+        await log.record("login", targets=targets)
+    with pytest.raises(InvalidEvent, match="event: takes"):
+        log.emit("login", targets=targets)
+
+
 async def test_callers_share_commits(log_url: str) -> None:
     """Concurrent `record`s are committed together, not one by one."""
     store = FaultyStore(open_store(log_url))
