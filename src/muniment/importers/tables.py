@@ -44,7 +44,6 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.exc import ArgumentError, NoSuchTableError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool, StaticPool
 from sqlalchemy.types import NullType, TypeEngine
 
@@ -156,6 +155,8 @@ class AuditTable:
     @asynccontextmanager
     async def _postgres(self) -> AsyncIterator[_Run]:
         try:
+            from sqlalchemy.ext.asyncio import create_async_engine
+
             engine = create_async_engine(
                 self._url.set(drivername="postgresql+asyncpg"),
                 poolclass=NullPool,
@@ -163,7 +164,7 @@ class AuditTable:
             )
         except ImportError as error:
             raise InvalidConfig(
-                f"source: PostgreSQL needs {error.name}; install it with "
+                f"source: PostgreSQL needs {error.name or 'greenlet'}; install it with "
                 "`pip install 'muniment[postgres]'`"
             ) from error
 
