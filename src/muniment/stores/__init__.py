@@ -45,7 +45,10 @@ def _postgres(url: str, options: dict[str, Any]) -> Store:
     try:
         from muniment.stores.postgres import PostgresStore
     except ImportError as error:
-        msg = f"url: PostgreSQL needs {error.name or 'greenlet'}; install it with `pip install muniment[postgres]`"
+        msg = (
+            f"url: PostgreSQL needs {error.name or 'greenlet'}; install it with "
+            "`pip install 'muniment[postgres]'`"
+        )
         raise InvalidConfig(msg) from error
     scheme, rest = url.split("://", 1)
     del scheme
