@@ -105,7 +105,7 @@ def index(connection: sqlite3.Connection, limit: int) -> int:
 def _columns(event: Sealed) -> tuple[str, bytes, bytes, str, str]:
     return (
         event.tenant_id,
-        bytes.fromhex(event.event_id.replace("-", "")),
+        blob(event.event_id),
         event.leaf_hash,
         event.terms,
         event.body.decode(),
