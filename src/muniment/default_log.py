@@ -30,7 +30,6 @@ from muniment.log import AuditLog
 
 TenantOf = Callable[[], object]
 _GRACE: Final = 3.0
-_diagnostics = Diagnostics()
 
 
 def configure(url: str | None = None, *, tenant_of: TenantOf | None = None, **options: Any) -> None:
@@ -105,7 +104,7 @@ async def record(event: Event) -> None:
 def report(message: str, *values: object) -> None:
     """Log an error, rate-limited. Never raises, whatever the handlers of the log do."""
     with suppress(Exception):
-        _diagnostics.report(logging.ERROR, message, message, *values)
+        _default.diagnostics.report(logging.ERROR, message, message, *values)
 
 
 def _give_up(answer: asyncio.Future[None], patience: float) -> None:
@@ -252,6 +251,7 @@ class _DefaultLog:
     """The setup and the thread of this process; a forked child begins with the setup alone."""
 
     def __init__(self) -> None:
+        self.diagnostics = Diagnostics()
         self._lock = threading.Lock()
         self._setup: Setup | None = None
         self._running: _LogThread | None = None

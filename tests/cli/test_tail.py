@@ -14,13 +14,19 @@ _PATIENCE = 60
 
 @contextmanager
 def _running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [*PROGRAM, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    ) as process:
+    # A shell has what it runs in the background ignore Ctrl-C, and that would be inherited.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        started = subprocess.Popen(
+            [*PROGRAM, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+    finally:
+        signal.signal(signal.SIGINT, former)
+    with started as process:
         try:
             yield process
         finally:
