@@ -2,44 +2,53 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from muniment.query import TERM_SEPARATOR
 from muniment.stores.base import Sealed, StoredEvent
 from muniment.stores.schema import EVERY_EVENT
+from muniment.stores.sqlite.insertions import insertions
 
-_INSERT: Final = (
-    "INSERT INTO muniment_events (tenant_id, event_id, leaf_hash, terms, body) VALUES (?,?,?,?,?)"
-)
+_EVENTS: Final = "INSERT INTO muniment_events (tenant_id, event_id, leaf_hash, terms, body)"
+_POSTINGS: Final = "INSERT OR IGNORE INTO muniment_postings (tenant_id, term, event_id)"
+_ACTIONS: Final = "INSERT OR IGNORE INTO muniment_actions (tenant_id, action)"
 STORED: Final = "SELECT tenant_id, event_id, leaf_hash, body FROM muniment_events"
 
 
 def append(connection: sqlite3.Connection, batch: Sequence[Sealed]) -> dict[int, StoredEvent]:
     """Store the batch in one transaction; what was there is returned by its place in the batch."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if not any(event.key for event in batch):
-            try:
-                connection.executemany(_INSERT, map(_columns, batch))
-            except sqlite3.IntegrityError:
-                connection.execute("ROLLBACK")
-                connection.execute("BEGIN IMMEDIATE")
-            else:
-                connection.execute("COMMIT")
-                return {}
-        known = {
+    if not any(event.key for event in batch):
+        statements = list(insertions(connection, _EVENTS, list(map(_columns, batch))))
+        try:
+            # A single statement is a transaction of its own.
+            with _transaction(connection) if len(statements) > 1 else contextlib.nullcontext():
+                for sql, values in statements:
+                    connection.execute(sql, values)
+        except sqlite3.IntegrityError:
+            pass  # some may be there already
+        else:
+            return {}
+    with _transaction(connection):
+        return {
             n: found
             for n, event in enumerate(batch)
             if (found := append_one(connection, event)) is not None
         }
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    return known
 
 
 def append_one(connection: sqlite3.Connection, event: Sealed) -> StoredEvent | None:
@@ -62,14 +71,14 @@ def append_one(connection: sqlite3.Connection, event: Sealed) -> StoredEvent | N
     ).fetchone()
     if there is not None:
         return stored(there)
-    connection.execute(_INSERT, _columns(event))
+    ((sql, values),) = insertions(connection, _EVENTS, [_columns(event)])
+    connection.execute(sql, values)
     return None
 
 
 def index(connection: sqlite3.Connection, limit: int) -> int:
     """Index up to `limit` events; returns how many."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with _transaction(connection):
         (start,) = connection.execute("SELECT seq FROM muniment_index_state").fetchone()
         rows = connection.execute(
             "SELECT seq, tenant_id, event_id, terms FROM muniment_events WHERE seq >= ? "
@@ -77,29 +86,26 @@ def index(connection: sqlite3.Connection, limit: int) -> int:
             (start, limit),
         ).fetchall()
         if rows:
-            postings, actions = [], set()
-            for _, tenant_id, event_id, terms in rows:
-                listed = terms.split(TERM_SEPARATOR)[1:-1]
-                actions.add((tenant_id, listed[0].removeprefix("action:")))
-                postings.append((tenant_id, EVERY_EVENT, event_id))
-                postings.extend((tenant_id, term, event_id) for term in listed)
-            postings.sort()  # neighbours in the index are written together
-            connection.executemany(
-                "INSERT OR IGNORE INTO muniment_postings (tenant_id, term, event_id) "
-                "VALUES (?,?,?)",
-                postings,
-            )
-            connection.executemany(
-                "INSERT OR IGNORE INTO muniment_actions (tenant_id, action) VALUES (?,?)",
-                sorted(actions),
-            )
-            connection.execute("UPDATE muniment_index_state SET seq = ?", (rows[-1][0] + 1,))
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+            _index_rows(connection, rows)
     return len(rows)
+
+
+def _index_rows(
+    connection: sqlite3.Connection, rows: Sequence[tuple[int, str, bytes, str]]
+) -> None:
+    postings, actions = [], set()
+    for _, tenant_id, event_id, terms in rows:
+        listed = terms.split(TERM_SEPARATOR)[1:-1]
+        actions.add((tenant_id, listed[0].removeprefix("action:")))
+        postings.append((tenant_id, EVERY_EVENT, event_id))
+        postings.extend((tenant_id, term, event_id) for term in listed)
+    postings.sort()  # neighbours in the index are written together
+    for sql, values in (
+        *insertions(connection, _POSTINGS, postings),
+        *insertions(connection, _ACTIONS, sorted(actions)),
+    ):
+        connection.execute(sql, values)
+    connection.execute("UPDATE muniment_index_state SET seq = ?", (rows[-1][0] + 1,))
 
 
 def _columns(event: Sealed) -> tuple[str, bytes, bytes, str, str]:
