@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -19,13 +19,15 @@ from bench.recording import (
     record_one,
     seconds_to_index,
     time_calls,
+    time_lists,
     warm_up_calls,
 )
 from bench.seed import seed_writer
-from bench.workload import event_of, happenings
+from bench.workload import ACTION, fields_of, happenings
 from muniment import AuditLog
 from muniment.sealing import Sealer
 from muniment.stores import open_store
+from muniment.stores.base import Sealed
 from muniment.stores.postgres.append import COLUMNS, columns_of
 from tests.servers.postgres import URL_VARIABLE, Postgres, PostgresServer, find_binaries
 
@@ -33,6 +35,9 @@ TASKS: Final = (1, 16, 1_000)
 SEED: Final = "the seed's pattern"
 RECORD: Final = "record"
 COPY: Final = f"COPY, {LIST_LENGTH:,} at a time"
+APPEND: Final = f"append of sealed events, {LIST_LENGTH:,} at a time"
+RECORD_MANY: Final = f"record_many, {LIST_LENGTH:,} at a time"
+LISTS_AT_ONCE: Final = 4
 _SETTINGS: Final = (
     "server_version",
     "fsync",
@@ -72,8 +77,14 @@ def postgres_cases(server: Postgres, spools: Path, seconds: float) -> list[Case]
             (RECORD, partial(_measure_record, server, spools, tasks, seconds)),
         ):
             cases.append(Case(group="postgres", name=name, tasks=tasks, measure=measure))
-    copy = partial(_measure_copy, server, _COPY_BATCHES if seconds >= 1 else 1)
-    return [*cases, Case(group="postgres", name=COPY, tasks=1, measure=copy)]
+    batches = _COPY_BATCHES if seconds >= 1 else 1
+    for name, tasks, bulk in (
+        (RECORD_MANY, LISTS_AT_ONCE, partial(_measure_record_many, server, spools, batches)),
+        (COPY, 1, partial(_measure_copy, server, batches)),
+        (APPEND, 1, partial(_measure_append, server, batches)),
+    ):
+        cases.append(Case(group="postgres", name=name, tasks=tasks, measure=bulk))
+    return cases
 
 
 @contextmanager
@@ -121,30 +132,63 @@ async def _measure_record(server: Postgres, spools: Path, tasks: int, seconds: f
     return round_of(timing, warm_up=warm_up, found=found, index_seconds=index_seconds)
 
 
+async def _measure_record_many(server: Postgres, spools: Path, batches: int) -> Round:
+    with _fresh_database(server) as url:
+        await _upgrade(url)
+        async with AuditLog.open(url, spool_dir=spools) as log:
+            timing = await time_lists(log, batches, at_once=LISTS_AT_ONCE)
+            index_seconds = await seconds_to_index(log)
+        found = await _count(url, _COUNT_EVENTS)
+    return round_of(timing, warm_up=LIST_LENGTH, found=found, index_seconds=index_seconds)
+
+
 async def _measure_copy(server: Postgres, batches: int) -> Round:
-    rows = _sealed_rows(batches * LIST_LENGTH)
-    times = []
+    rows = [columns_of(event) for event in _sealed(batches * LIST_LENGTH)]
     with _fresh_database(server) as url:
         await _upgrade(url)
         connection = await asyncpg.connect(url)
         try:
             await connection.execute("SELECT muniment.ensure_partition($1)", datetime.now(UTC))
-            for start in range(0, len(rows), LIST_LENGTH):
-                batch = rows[start : start + LIST_LENGTH]
-                before = perf_counter_ns()
+
+            async def copy(batch: list[Any]) -> None:
                 await connection.copy_records_to_table(
                     "events", schema_name="muniment", columns=COLUMNS, records=batch
                 )
-                times.append(perf_counter_ns() - before)
+
+            timing = await _time_batches(copy, rows)
         finally:
             await connection.close()
         found = await _count(url, _COUNT_EVENTS)
-    return round_of(Timing(len(rows), sum(times) / 1e9, times), found=found)
+    return round_of(timing, found=found)
 
 
-def _sealed_rows(count: int) -> list[tuple[Any, ...]]:
+async def _measure_append(server: Postgres, batches: int) -> Round:
+    events = _sealed(batches * LIST_LENGTH)
+    with _fresh_database(server) as url:
+        await _upgrade(url)
+        store = open_store(url)
+        await store.open()
+        try:
+            timing = await _time_batches(store.append, events)
+        finally:
+            await store.close()
+        found = await _count(url, _COUNT_EVENTS)
+    return round_of(timing, found=found)
+
+
+async def _time_batches(call: Callable[[list[Any]], Awaitable[object]], items: list[Any]) -> Timing:
+    times = []
+    for start in range(0, len(items), LIST_LENGTH):
+        batch = items[start : start + LIST_LENGTH]
+        before = perf_counter_ns()
+        await call(batch)
+        times.append(perf_counter_ns() - before)
+    return Timing(len(items), sum(times) / 1e9, times)
+
+
+def _sealed(count: int) -> list[Sealed]:
     sealer, next_happening = Sealer(), happenings()
-    return [columns_of(sealer.seal(event_of(next_happening()))) for _ in range(count)]
+    return [sealer.seal_call(ACTION, dict(fields_of(next_happening()))) for _ in range(count)]
 
 
 async def _upgrade(url: str) -> None:

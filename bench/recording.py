@@ -39,17 +39,22 @@ def record_one(log: AuditLog) -> Callable[[], Awaitable[int]]:
     return call
 
 
-async def time_lists(log: AuditLog, lists: int) -> Timing:
-    """The timing of `record_many`, one list after the other; the events are made before."""
+async def time_lists(log: AuditLog, lists: int, *, at_once: int = 1) -> Timing:
+    """The timing of `record_many` on lists that were made before, from so many tasks."""
     next_happening = happenings()
     made = [[event_of(next_happening()) for _ in range(LIST_LENGTH)] for _ in range(lists + 1)]
     await log.record_many(made.pop())
     times = []
+
+    async def record_lists() -> None:
+        while made:
+            events = made.pop()
+            before = perf_counter_ns()
+            await log.record_many(events)
+            times.append(perf_counter_ns() - before)
+
     began = perf_counter_ns()
-    while made:
-        before = perf_counter_ns()
-        await log.record_many(made.pop())
-        times.append(perf_counter_ns() - before)
+    await asyncio.gather(*(record_lists() for _ in range(at_once)))
     return Timing(lists * LIST_LENGTH, (perf_counter_ns() - began) / 1e9, times)
 
 

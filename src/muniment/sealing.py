@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypedDict, cast
+from typing import Any, Final, TypedDict
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -105,8 +105,12 @@ class Sealer:
 
     def seal_call(self, action: str, given: dict[str, Any]) -> Sealed:
         """Make and seal the event of one call's arguments. Raises `InvalidEvent`."""
-        draft = self.draft_call(action, given)
-        return draft.seal() if type(draft) is Draft else cast("Sealed", draft)
+        if self._processors or not _USUAL.issuperset(given):
+            return self._seal_unusual(action, given)
+        event = self._make(action, given)
+        self._identify(event)
+        body = encode(event, max_details_bytes=self._max_details_bytes)
+        return self._sealed(event, body, may_repeat=False, key=None)
 
     def draft_call(self, action: str, given: dict[str, Any]) -> Draft | Sealed:
         """Check the arguments of one call, and take a snapshot of them. Raises `InvalidEvent`.
@@ -116,13 +120,9 @@ class Sealer:
         """
         if self._processors or not _USUAL.issuperset(given):
             return self._seal_unusual(action, given)
-        if self._tenant_id is not None:
-            given.setdefault("tenant_id", self._tenant_id)
-        now = self._clock()
-        event = Event(action=action, event_id=TO_BE_MADE, occurred_at=now, recorded_at=now, **given)
+        event = self._make(action, given)
         if len(event.targets) > _FEW_TARGETS:
             return self._seal_unusual(action, given)
-        self._check_tenant(event)
         return Draft(event, take_snapshot(event, max_details_bytes=self._max_details_bytes), self)
 
     def finish(self, draft: Draft) -> Sealed:
@@ -130,11 +130,9 @@ class Sealer:
         # The recorder and the spool's thread may both come for an event: it must not get two ids.
         with self._finishing:
             if draft.sealed is None:
-                event, entropy = draft.event, self._entropy(24)
-                force_setattr(event, "event_id", make_event_id(event.occurred_at, entropy))
-                force_setattr(event, "salt", entropy[8:].hex())
-                body = encode_snapshot(event)
-                draft.sealed = self._sealed(event, body, may_repeat=False, key=None)
+                self._identify(draft.event)
+                body = encode_snapshot(draft.event)
+                draft.sealed = self._sealed(draft.event, body, may_repeat=False, key=None)
             return draft.sealed
 
     def seal(self, event: Event) -> Sealed:
@@ -142,6 +140,20 @@ class Sealer:
         if type(event) is not Event:
             raise InvalidEvent("event", wrong_type("an Event", event))
         return self._seal(event, self._process(event), may_repeat=True)
+
+    def _make(self, action: str, given: dict[str, Any]) -> Event:
+        """The checked event of usual arguments, without an id."""
+        if self._tenant_id is not None:
+            given.setdefault("tenant_id", self._tenant_id)
+        now = self._clock()
+        event = Event(action=action, event_id=TO_BE_MADE, occurred_at=now, recorded_at=now, **given)
+        self._check_tenant(event)
+        return event
+
+    def _identify(self, event: Event) -> None:
+        entropy = self._entropy(24)
+        force_setattr(event, "event_id", make_event_id(event.occurred_at, entropy))
+        force_setattr(event, "salt", entropy[8:].hex())
 
     def _seal_unusual(self, action: str, given: dict[str, Any]) -> Sealed:
         fields = dict(given)
