@@ -54,6 +54,16 @@ pip_install() {
         fail "the packages could not be installed (see above); is the network there?"
 }
 
+# The tests start it. Without it, those that need it say so.
+install_pgbouncer() {
+    PATH="$PATH:/usr/sbin" command -v pgbouncer >/dev/null && return
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
+    echo "Installing pgbouncer, which the tests go through (once)"
+    export DEBIAN_FRONTEND=noninteractive
+    { apt-get update -qq && apt-get install -qq --no-install-recommends pgbouncer; } \
+        >/dev/null 2>&1 || echo "make: pgbouncer could not be installed" >&2
+}
+
 # A stamp names the directory too: an environment that was moved or copied is made anew.
 state="$(pwd) $(cksum <pyproject.toml)"
 is_installed() {
@@ -68,6 +78,9 @@ if ! is_suitable "$venv/bin/python" || is_elsewhere; then
 elif [ -n "$wanted" ]; then
     python=$(find_python)
     [ "$(version_of "$python")" = "$(version_of "$venv/bin/python")" ] || rm -rf "$venv"
+fi
+if [ "$task" = dev ]; then
+    install_pgbouncer
 fi
 if is_installed "$task" || { [ "$task" = core ] && is_installed dev; }; then
     exit 0

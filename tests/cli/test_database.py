@@ -79,6 +79,8 @@ def test_stats_are_read_by_people_and_programs(sqlite_url: str) -> None:
     assert figures["store"]["events"] == 1200
     assert _figure(table, "store events") == "1,200"
     assert _figure(table, "spool pending") == "0"
+    assert figures["health"] == {"state": "ok", "problems": []}
+    assert _figure(table, "health problems") == "none"
 
 
 def test_stats_of_postgresql_hide_the_password(
@@ -104,3 +106,5 @@ def test_stats_of_a_store_that_is_down_show_the_spool(
     assert done.exit_code == 1
     assert "unavailable" in done.stdout
     assert _figure(done, "spool pending") == "1"
+    assert _figure(done, "health state") == "degraded"
+    assert "events go to the spool; waiting there: 1; the store fails" in done.stdout

@@ -167,7 +167,7 @@ class PostgresServer(Postgres):
     def __init__(self, binaries: Path | None = None, **settings: str) -> None:
         programs = binaries or find_binaries()
         self._settings = {**_SETTINGS, **settings}
-        self._identity = _identity()
+        self._identity = unprivileged()
         self._directory = Path(tempfile.mkdtemp(prefix="muniment-pg-"))
         if self._identity and _closed(self._directory):
             self._directory.rmdir()
@@ -176,7 +176,7 @@ class PostgresServer(Postgres):
                 f"set TMPDIR to a directory that everybody may enter"
             )
         self._give_away(self._directory)
-        self._port = _free_port()
+        self._port = free_port()
         super().__init__(f"postgresql://postgres@127.0.0.1:{self._port}/postgres", programs)
         self._server_binaries = self._reachable(programs)
         self._watcher = subprocess.Popen(
@@ -291,7 +291,7 @@ class PostgresServer(Postgres):
             os.chown(path, self._identity["user"], self._identity["group"], follow_symlinks=False)
 
 
-def _identity() -> dict[str, Any]:
+def unprivileged() -> dict[str, Any]:
     """Arguments to subprocess: PostgreSQL refuses to run as root, so there it is someone else."""
     if os.geteuid() != 0:
         return {}
@@ -314,7 +314,8 @@ def _environment() -> dict[str, str]:
     return {**kept, "LC_ALL": "C"}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -9,6 +9,7 @@ import pytest
 from muniment.stores import open_store
 from muniment.stores.base import Store
 from muniment.testing.contract import StoreContract
+from tests.servers.pgbouncer import PgBouncer
 
 
 class TestSqliteStore(StoreContract):
@@ -36,3 +37,12 @@ class TestPostgresStoreWithoutCopy(StoreContract):
     def new_store(self, postgres_url: str) -> Callable[[], Store]:
         """Stores over one database."""
         return lambda: open_store(postgres_url, copy=False)
+
+
+class TestPostgresStoreBehindAPooler(StoreContract):
+    """PostgreSQL, through a pooler that lends connections for a transaction."""
+
+    @pytest.fixture
+    def new_store(self, postgres_url: str, pgbouncer: PgBouncer) -> Callable[[], Store]:
+        """Stores over one database, each with more connections than there are to the server."""
+        return lambda: open_store(pgbouncer.through(postgres_url))

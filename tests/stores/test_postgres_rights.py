@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from muniment import Actor, AuditLog
 from muniment.errors import EventRefused, StoreError
@@ -85,7 +88,7 @@ def test_no_query_reaches_another_tenant(place: Secured, query: str) -> None:
         (f"SELECT * FROM {_PARTITION}", "permission denied"),
         ("SELECT * FROM muniment.postings_2021_05", "permission denied"),
         ("SET row_security = off; SELECT * FROM muniment.events", "row-level security policy"),
-        ("SELECT * FROM muniment.tenant_bindings", "permission denied"),
+        ("DELETE FROM muniment.tenant_bindings", "permission denied"),
         ("SELECT muniment.bind_role(current_user, NULL)", "permission denied"),
         ("SELECT muniment.index_pending(1)", "permission denied"),
         ("SELECT muniment.ensure_partition(now())", "permission denied"),
@@ -233,3 +236,69 @@ async def test_a_reader_can_not_record(own_place: Secured) -> None:
                     await log.record_in(connection, "login", tenant_id="acme")
         finally:
             await connection.close()
+
+
+@pytest.fixture
+async def application(own_place: Secured) -> AsyncIterator[tuple[AuditLog, AsyncEngine]]:
+    """A log and an engine of an application's own role, which has a table of its own."""
+    role = own_place.acme_writer
+    own_place.answer(f"CREATE TABLE invoices (id int); GRANT ALL ON invoices TO {role}")
+    engine = create_async_engine(
+        own_place.url(role).replace("postgresql://", "postgresql+asyncpg://")
+    )
+    async with AuditLog.open(own_place.url(role)) as log:
+        yield log, engine
+    await engine.dispose()
+
+
+_INVOICE = text("INSERT INTO invoices VALUES (1)")
+
+
+async def test_an_application_role_records_in_its_transactions(
+    application: tuple[AuditLog, AsyncEngine], own_place: Secured
+) -> None:
+    """Commit and rollback take its data and its events together, those of far-off months too."""
+    log, engine = application
+    async with AsyncSession(engine) as session:
+        await session.execute(_INVOICE)
+        await log.record_in(session, "kept", tenant_id="acme", idempotency_key="k9")
+        await log.record_in(
+            session, "kept.old", tenant_id="acme", occurred_at=OLD.replace(year=2022)
+        )
+        await session.commit()
+        await session.execute(_INVOICE)
+        await log.record_in(session, "gone", tenant_id="acme")
+        await session.rollback()
+    found = [event.action for event in (await log.search(action=["kept*", "gone"])).events]
+    assert (found, own_place.answer("SELECT count(*) FROM invoices")) == (
+        ["kept", "kept.old"],
+        ["1"],
+    )
+
+
+async def test_an_application_role_can_not_record_anothers_event(
+    application: tuple[AuditLog, AsyncEngine], own_place: Secured
+) -> None:
+    """Its transaction fails as a whole: no data without its event."""
+    log, engine = application
+    async with AsyncSession(engine) as session:
+        await session.execute(_INVOICE)
+        with pytest.raises(EventRefused, match="row-level security"):
+            await log.record_in(session, "login", tenant_id="globex")
+        with pytest.raises(DBAPIError):
+            await session.execute(_INVOICE)
+        await session.rollback()
+    assert own_place.answer("SELECT count(*) FROM invoices") == ["0"]
+
+
+async def test_a_key_that_stands_for_no_event(own_place: Secured) -> None:
+    """A writer that spoils a key of its own tenant is told so when it uses it; others go on."""
+    own_place.answer(
+        "INSERT INTO muniment.idempotency_keys (tenant_id, key, event_id) "
+        f"VALUES ('acme', 'spoilt', '{_AN_ID}')",
+        own_place.acme_writer,
+    )
+    async with AuditLog.open(own_place.url(own_place.acme_writer)) as log:
+        with pytest.raises(EventRefused, match="key stands for event"):
+            await log.record("login", tenant_id="acme", idempotency_key="spoilt")
+        assert (await log.record("login", tenant_id="acme")).durable_in == "store"

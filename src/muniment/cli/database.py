@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import click
+import msgspec
 from rich.table import Table
 from rich.text import Text
 
@@ -20,7 +21,7 @@ from muniment.stores.base import SchemaStatus
 @click.option("--format", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.pass_obj
 def stats(app: App, *, format: str) -> None:
-    """Show how much is stored, and what waits in the spool.
+    """Show how much is stored, what waits in the spool, and what is wrong.
 
     The exit code is 1 if the store can't be reached.
     """
@@ -33,8 +34,9 @@ def stats(app: App, *, format: str) -> None:
         table.add_column(overflow="fold")
         for part, names in figures.items():
             for name, value in names.items():
-                shown = f"{value:,}" if type(value) is int else str(value)
-                table.add_row(Text(f"{part} {name.replace('_', ' ')}"), Text(visible(shown)))
+                table.add_row(
+                    Text(f"{part} {name.replace('_', ' ')}"), Text(visible(_shown(value)))
+                )
         output().print(table)
     if "unavailable" in figures["store"]:
         raise click.exceptions.Exit(1)
@@ -47,7 +49,16 @@ async def _stats(app: App) -> dict[str, dict[str, Any]]:
         return {
             "store": {"url": without_password(log.store.url), **figures["store"]},
             "spool": figures["spool"],
+            "health": msgspec.structs.asdict(log.health()),
         }
+
+
+def _shown(value: object) -> str:
+    if type(value) is int:
+        return f"{value:,}"
+    if isinstance(value, tuple):
+        return "; ".join(value) or "none"
+    return "none" if value is None else str(value)
 
 
 @click.group()

@@ -7,26 +7,32 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
+from muniment.errors import EventRefused, StoreError
 from muniment.event_id import lowest_id_at, time_of
 from muniment.stores.base import Sealed, StoredEvent
+from muniment.stores.borrowed import driver_connection
 
 COLUMNS: Final = ("tenant_id", "event_id", "leaf_hash", "terms", "body")
+# All arrays are of text: asyncpg knows them, where it would look up others in the catalog first.
 INSERT: Final = (
     "INSERT INTO muniment.events (tenant_id, event_id, leaf_hash, terms, body) "
-    "SELECT * FROM unnest($1::text[], $2::uuid[], $3::bytea[], $4::text[], $5::text[])"
+    "SELECT tenant_id, event_id::uuid, decode(leaf_hash, 'hex'), terms, body "
+    "FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) "
+    "AS given (tenant_id, event_id, leaf_hash, terms, body)"
 )
 _NEW_ONLY: Final = f"{INSERT} ON CONFLICT DO NOTHING RETURNING tenant_id, event_id"
 STORED: Final = "SELECT tenant_id, event_id, leaf_hash, body FROM muniment.events"
 _GET_MANY: Final = (
-    f"{STORED} WHERE (tenant_id, event_id) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))"
+    f"{STORED} WHERE (tenant_id, event_id) IN "
+    "(SELECT t, e::uuid FROM unnest($1::text[], $2::text[]) AS given (t, e))"
 )
 
 
 class KnownPartitions:
-    """The months whose partitions are known to be there."""
+    """The months whose partitions are known to be there. All before 2020 always are."""
 
     def __init__(self) -> None:
-        self._spans: list[tuple[str, str]] = []
+        self._spans = [("", _id_text(datetime(2020, 1, 1, tzinfo=UTC)))]
 
     def missing(self, batch: Sequence[Sealed]) -> list[datetime]:
         """The months of the batch's events that are not known; cheap when they all are."""
@@ -70,6 +76,11 @@ async def append_unless_there(connection: Any, batch: Sequence[Sealed]) -> dict[
             places[key].append(n)
     rows = await connection.fetch(_GET_MANY, [k[0] for k in places], [k[1] for k in places])
     found = {(row[0], str(row[1])): stored(row) for row in rows}
+    for tenant_id, event_id in places.keys() - found.keys():
+        msg = (
+            f"its idempotency key stands for event {event_id} of {tenant_id!r}, which is not there"
+        )
+        raise EventRefused(msg)
     return {n: found[key] for key, several in places.items() for n in several}
 
 
@@ -81,7 +92,8 @@ async def _resolve_keys(connection: Any, batch: Sequence[Sealed]) -> dict[int, s
     tenants, keys = [e.tenant_id for e in keyed], [e.key for e in keyed]
     await connection.execute(
         "INSERT INTO muniment.idempotency_keys (tenant_id, key, event_id) "
-        "SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[]) ON CONFLICT DO NOTHING",
+        "SELECT t, k, e::uuid FROM unnest($1::text[], $2::text[], $3::text[]) AS given (t, k, e) "
+        "ON CONFLICT DO NOTHING",
         tenants,
         keys,
         [e.event_id for e in keyed],
@@ -101,17 +113,32 @@ def columns_of(event: Sealed) -> tuple[str, str, bytes, str, str]:
     return (event.tenant_id, event.event_id, event.leaf_hash, event.terms, event.body.decode())
 
 
-def transposed(batch: Sequence[Sealed]) -> list[list[Any]]:
-    """The values of `COLUMNS`, column by column, as unnest takes them."""
-    return [list(column) for column in zip(*map(columns_of, batch), strict=True)] or [
-        [],
-        [],
-        [],
-        [],
-        [],
+def transposed(batch: Sequence[Sealed]) -> list[list[str]]:
+    """The arguments of `INSERT`."""
+    return [
+        [event.tenant_id for event in batch],
+        [event.event_id for event in batch],
+        [event.leaf_hash.hex() for event in batch],
+        [event.terms for event in batch],
+        [event.body.decode() for event in batch],
     ]
 
 
 def stored(row: Any) -> StoredEvent:
     """The event of (tenant_id, event_id, leaf_hash, body)."""
     return StoredEvent(row[0], str(row[1]), row[2], row[3])
+
+
+async def in_transaction(connection: Any) -> Any:
+    """The asyncpg connection under the caller's, which must be in a transaction."""
+    raw = await driver_connection(connection, is_begun=lambda raw: raw.is_in_transaction())
+    if not hasattr(raw, "is_in_transaction"):
+        msg = (
+            "connection: a log in PostgreSQL needs an asyncpg connection, or an AsyncSession or "
+            f"AsyncConnection over asyncpg, not {type(connection).__name__}"
+        )
+        raise StoreError(msg)
+    if not raw.is_in_transaction():
+        msg = "connection: it is in no transaction; begin one, for record_in commits with it"
+        raise StoreError(msg)
+    return raw

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from muniment.stores.base import SchemaStatus
 from muniment.stores.schema import POSTGRES_REVISION
+
+_MONTHS: Final = """
+    SELECT substr(relname, length('events_') + 1) FROM pg_inherits JOIN pg_class ON oid = inhrelid
+    WHERE inhparent = 'muniment.events'::regclass AND relname ~ '^events_[0-9]{4}_[0-9]{2}$'
+    ORDER BY 1
+"""
 
 
 async def schema_status(connection: Any) -> SchemaStatus:
@@ -34,3 +41,18 @@ async def is_another_cluster(connection: Any) -> bool:
             "FROM muniment.epochs ORDER BY epoch DESC LIMIT 1"
         )
     )
+
+
+async def is_pooled(connection: Any) -> bool:
+    """Whether something stands between us and the server, and may change servers under us.
+
+    A pooler can't know whose process will serve us when it greets us with the number of one.
+    """
+    served_by = await connection.fetchval("SELECT pg_backend_pid()")
+    return bool(served_by != connection.get_server_pid())
+
+
+async def months_made(connection: Any) -> list[datetime]:
+    """The months whose partitions are there, but for the last: asking for it makes the next."""
+    rows = await connection.fetch(_MONTHS)
+    return [datetime.strptime(row[0], "%Y_%m").replace(tzinfo=UTC) for row in rows][:-1]

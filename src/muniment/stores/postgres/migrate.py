@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -12,25 +15,42 @@ from muniment.stores.migrating import migrate
 from muniment.stores.schema import POSTGRES_SCHEMA
 
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended('muniment.upgrade', 0))")
+# CREATE SCHEMA IF NOT EXISTS asks for the right to create it even if there is nothing to do.
+_HAS_SCHEMA = text(f"SELECT to_regnamespace('{POSTGRES_SCHEMA}') IS NOT NULL")
 _RESTORED = text(
     "SELECT epoch FROM muniment.epochs WHERE epoch = (SELECT max(epoch) FROM muniment.epochs) "
     "AND system_identifier <> (SELECT system_identifier FROM pg_control_system())"
 )
 
 
-async def upgrade_schema(url: str) -> None:
-    """Migrate to the newest revision, all or nothing, and adopt a database restored elsewhere."""
-    await asyncio.to_thread(lambda: asyncio.run(_upgrade(url)))
+async def upgrade_schema(connect: Callable[[], Awaitable[Any]]) -> None:
+    """Migrate to the newest revision, all or nothing, and adopt a database restored elsewhere.
+
+    `connect` makes a connection that keeps no statements. Raises asyncpg's errors.
+    """
+    try:
+        await asyncio.to_thread(lambda: asyncio.run(_upgrade(connect)))
+    except DBAPIError as error:
+        cause = error.orig and error.orig.__cause__
+        raise (cause or error) from error
 
 
-async def _upgrade(url: str) -> None:
+async def _upgrade(connect: Callable[[], Awaitable[Any]]) -> None:
     engine = create_async_engine(
-        "postgresql+asyncpg://" + url.partition("://")[2], poolclass=NullPool
+        "postgresql+asyncpg://",
+        poolclass=NullPool,
+        connect_args={
+            "async_creator_fn": lambda *_, **__: connect(),
+            # A pooler may give the next statement's connection to somebody with the same names.
+            "prepared_statement_cache_size": 0,
+            "prepared_statement_name_func": str,
+        },
     )
     try:
         async with engine.begin() as connection:
             await connection.execute(_ONE_AT_A_TIME)
-            await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {POSTGRES_SCHEMA}"))
+            if not await connection.scalar(_HAS_SCHEMA):
+                await connection.execute(text(f"CREATE SCHEMA {POSTGRES_SCHEMA}"))
             await connection.run_sync(_migrate)
             await connection.run_sync(_begin_epoch_if_restored)
     finally:

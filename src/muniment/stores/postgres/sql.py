@@ -35,8 +35,16 @@ LAST_POSITION: Final = """
     SELECT max(epoch) || '.' || pg_snapshot_xmin(pg_current_snapshot())::text || '.-1'
     FROM muniment.epochs
 """
+ENSURE_PARTITION: Final = "SELECT muniment.ensure_partition($1)"
+COUNTED: Final = 10_000
+"""Up to so many events are counted; of more there is an estimate."""
+FEW_EVENTS: Final = f"""
+    SELECT count(*) FROM (SELECT 1 FROM muniment.events LIMIT {COUNTED + 1}) few
+"""
+# reltuples is what VACUUM saw last, -1 before; live tuples are counted as they come, until a crash.
 SIZES: Final = """
-    SELECT coalesce(sum(greatest(reltuples, 0)) FILTER (WHERE parent = 'events'), 0),
+    SELECT coalesce(sum(greatest(reltuples, pg_stat_get_live_tuples(oid)))
+                    FILTER (WHERE parent = 'events'), 0),
            coalesce(sum(pg_total_relation_size(oid)), 0),
            count(*) FILTER (WHERE parent = 'events')
     FROM (SELECT c.oid, c.reltuples, p.relname AS parent FROM pg_inherits i

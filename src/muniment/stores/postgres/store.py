@@ -16,13 +16,7 @@ import asyncpg
 from sqlalchemy import ColumnElement, SmallInteger, Uuid, collate, func
 from sqlalchemy.sql import ClauseElement
 
-from muniment.errors import (
-    EventRefused,
-    SchemaMismatch,
-    StoreError,
-    StoreUnavailable,
-    UnsafeStore,
-)
+from muniment.errors import InvalidConfig, SchemaMismatch, StoreError, UnsafeStore
 from muniment.query import TERM_SEPARATOR
 from muniment.stores.base import (
     SchemaStatus,
@@ -32,7 +26,6 @@ from muniment.stores.base import (
     Store,
     StoredEvent,
 )
-from muniment.stores.borrowed import driver_connection
 from muniment.stores.plan import native, select_with
 from muniment.stores.postgres.append import (
     COLUMNS,
@@ -40,16 +33,31 @@ from muniment.stores.postgres.append import (
     KnownPartitions,
     append_unless_there,
     columns_of,
+    in_transaction,
     stored,
     transposed,
 )
 from muniment.stores.postgres.checks import (
     is_another_cluster,
+    is_pooled,
+    months_made,
     schema_status,
     unsafe_settings,
 )
+from muniment.stores.postgres.faults import (
+    MALFORMED_URL,
+    UNREACHABLE,
+    WORTH_RETRYING,
+    place,
+    translate,
+    translate_in_upgrade,
+    unreachable,
+)
 from muniment.stores.postgres.page import paging, run
 from muniment.stores.postgres.sql import (
+    COUNTED,
+    ENSURE_PARTITION,
+    FEW_EVENTS,
     GET,
     GET_ANY,
     LAST_POSITION,
@@ -68,6 +76,7 @@ from muniment.stores.schema import (
 from muniment.stores.selecting import Statements
 
 _RETRIES: Final = 3
+_STATEMENTS_KEPT: Final = 100
 _ORDERLY: Final = 5.0
 _TABLES: Final = define_tables(
     prefix="",
@@ -88,7 +97,9 @@ class PostgresStore(Store):
     """Events in the schema `muniment` of a PostgreSQL database (15 or later).
 
     `connect_timeout` is in seconds. `copy` says whether to write through COPY, which PostgreSQL
-    grants only to roles that row security does not bind; by default it is asked.
+    grants only to roles that row security does not bind; by default it is asked. Behind a pooler
+    nothing is prepared for later, and nothing goes through COPY: the next transaction may be served
+    by another connection.
     """
 
     def __init__(
@@ -105,13 +116,15 @@ class PostgresStore(Store):
         self._connect_timeout = connect_timeout
         self._pool_size = pool_size
         self._copy_wanted = copy
-        self._copy = bool(copy)
+        self._copy = False
+        self._statements_kept = 0
         self._allow_unsafe = allow_unsafe
         self._migrate = migrate
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._opening = asyncio.Lock()
         self._writer = Writer(self._connect)
         self._partitions = KnownPartitions()
+        self._partitions_at_open = KnownPartitions()
         self._repeating = False
 
     async def open(self) -> None:
@@ -136,10 +149,10 @@ class PostgresStore(Store):
                 await self._connected()
                 return await self._writer.run(lambda connection: self._append(connection, batch))
             except asyncpg.PostgresError as error:
-                if error.sqlstate not in _WORTH_RETRYING or attempt == _RETRIES - 1:
-                    raise _translate(error) from error
-            except _UNREACHABLE as error:
-                raise self._unreachable(error) from error
+                if error.sqlstate not in WORTH_RETRYING or attempt == _RETRIES - 1:
+                    raise translate(error) from error
+            except UNREACHABLE as error:
+                raise unreachable(self.url, error) from error
         return {}
 
     async def _append(self, connection: Any, batch: Sequence[Sealed]) -> Mapping[int, StoredEvent]:
@@ -169,18 +182,22 @@ class PostgresStore(Store):
             await connection.execute(INSERT, *transposed(batch))
 
     async def append_in(self, connection: Any, event: Sealed) -> StoredEvent | None:
-        raw = await _in_transaction(connection)
+        raw = await in_transaction(connection)
         if self._partitions.missing([event]):
             # In a transaction of our own: in the caller's it would hold a lock for its length.
-            async with self._connection() as own:
+            # Not waited for for ever: behind a pooler callers may hold all connections.
+            async with self._connection() as own, asyncio.timeout(self._connect_timeout):
                 await self._ensure_partitions(own, [event])
         try:
+            for month in self._partitions_at_open.missing([event]):
+                # The caller's transaction may be older than the partition, and not know of it.
+                await raw.execute(ENSURE_PARTITION, month)
             return (await append_unless_there(raw, [event])).get(0)
-        except asyncpg.UndefinedTableError as error:
+        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
             msg = "connection: its database has no muniment schema; run `muniment db upgrade` there"
             raise SchemaMismatch(msg) from error
         except asyncpg.PostgresError as error:
-            raise _translate(error) from error
+            raise translate(error) from error
 
     async def index_pending(self, limit: int) -> int:
         async with self._connection() as connection:
@@ -235,10 +252,11 @@ class PostgresStore(Store):
 
     async def stats(self) -> Mapping[str, Any]:
         async with self._connection() as connection, paging(connection):
-            events, size, partitions = await connection.fetchrow(SIZES)
+            estimated, size, partitions = await connection.fetchrow(SIZES)
+            counted = await connection.fetchval(FEW_EVENTS)
             lag = await connection.fetchval(NOT_INDEXED)
         return {
-            "events": int(events),
+            "events": counted if counted <= COUNTED else max(counted, int(estimated)),
             "bytes": int(size),
             "not_indexed": lag,
             "partitions": partitions,
@@ -252,35 +270,35 @@ class PostgresStore(Store):
         try:
             return await schema_status(connection)
         except asyncpg.PostgresError as error:
-            raise _translate(error) from error
+            raise translate(error) from error
         finally:
             await connection.close()
 
     async def upgrade(self) -> SchemaStatus:
         from muniment.stores.postgres.migrate import upgrade_schema
 
-        status = await self.schema_status()
-        status.refuse_newer()
+        (await self.schema_status()).refuse_newer()
         try:
-            await upgrade_schema(self.url)
+            await upgrade_schema(self._connect)
         except asyncpg.PostgresError as error:
-            raise _translate(error) from error
+            raise translate_in_upgrade(error) from error
         return await self.schema_status()
 
     # --- connections
 
     async def _connect(self) -> Any:
         try:
-            return await asyncpg.connect(self.url, timeout=self._connect_timeout)
-        except _UNREACHABLE as error:
-            raise self._unreachable(error) from error
+            return await asyncpg.connect(
+                self.url,
+                timeout=self._connect_timeout,
+                statement_cache_size=self._statements_kept,
+            )
+        except MALFORMED_URL as error:
+            raise InvalidConfig(f"url: {place(self.url)}: {error}") from error
+        except UNREACHABLE as error:
+            raise unreachable(self.url, error) from error
         except asyncpg.PostgresError as error:
-            raise _translate(error) from error
-        except ValueError as error:
-            raise StoreError(f"url: {error}") from error
-
-    def _unreachable(self, error: BaseException) -> StoreUnavailable:
-        return StoreUnavailable(f"{_place(self.url)}: {error or type(error).__name__}")
+            raise translate(error) from error
 
     async def _connected(self) -> asyncpg.Pool[asyncpg.Record]:
         """The pool, made when first needed: the store may come up after the log."""
@@ -291,7 +309,7 @@ class PostgresStore(Store):
                     try:
                         await self._check(connection)
                     except asyncpg.PostgresError as error:
-                        raise _translate(error) from error
+                        raise translate(error) from error
                     finally:
                         await connection.close(timeout=1)
                     self._pool = await asyncpg.create_pool(
@@ -299,6 +317,7 @@ class PostgresStore(Store):
                         min_size=0,
                         max_size=self._pool_size,
                         timeout=self._connect_timeout,
+                        statement_cache_size=self._statements_kept,
                         reset=_no_reset,
                     )
         return self._pool
@@ -308,26 +327,35 @@ class PostgresStore(Store):
         if not status.is_current:
             status.refuse_newer()
             msg = (
-                f"{_place(self.url)} has schema {status.current or 'none'}, not {status.wanted}: "
+                f"{place(self.url)} has schema {status.current or 'none'}, not {status.wanted}: "
                 "run `muniment --url … db upgrade` with a role that may create schemas"
             )
             raise SchemaMismatch(msg)
         unsafe = await unsafe_settings(connection)
         if unsafe and not self._allow_unsafe:
             msg = (
-                f"{_place(self.url)} has {' and '.join(unsafe)} off, so a crash loses committed "
+                f"{place(self.url)} has {' and '.join(unsafe)} off, so a crash loses committed "
                 "events: turn it on, or open with allow_unsafe=True"
             )
             raise UnsafeStore(msg)
         if await is_another_cluster(connection):
             msg = (
-                f"{_place(self.url)} was restored into another cluster, where transaction ids "
+                f"{place(self.url)} was restored into another cluster, where transaction ids "
                 "start over: run `muniment --url … db upgrade` to begin a new epoch"
             )
             raise SchemaMismatch(msg)
-        if self._copy_wanted is None:
-            bound = await connection.fetchval("SELECT row_security_active('muniment.events')")
-            self._copy = not bound
+        pooled = await is_pooled(connection)
+        self._statements_kept = 0 if pooled else _STATEMENTS_KEPT
+        # asyncpg's COPY prepares a statement first, so behind a pooler there is none.
+        self._copy = not pooled and await self._may_copy(connection)
+        for month in await months_made(connection):
+            self._partitions.add(month)
+            self._partitions_at_open.add(month)
+
+    async def _may_copy(self, connection: Any) -> bool:
+        if self._copy_wanted is not None:
+            return self._copy_wanted
+        return not await connection.fetchval("SELECT row_security_active('muniment.events')")
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
@@ -338,13 +366,17 @@ class PostgresStore(Store):
         except StoreError:
             raise
         except asyncpg.PostgresError as error:
-            raise _translate(error) from error
-        except _UNREACHABLE as error:
-            raise self._unreachable(error) from error
+            raise translate(error) from error
+        except UNREACHABLE as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # The server did not confirm in time that it cancelled: our caller knows no more.
+                raise asyncio.CancelledError from error
+            raise unreachable(self.url, error) from error
 
     async def _ensure_partitions(self, connection: Any, batch: Sequence[Sealed]) -> None:
         for month in self._partitions.missing(batch):
-            await connection.fetchval("SELECT muniment.ensure_partition($1)", month)
+            await connection.fetchval(ENSURE_PARTITION, month)
             self._partitions.add(month)
 
 
@@ -352,45 +384,6 @@ async def _no_reset(connection: Any) -> None:
     """Nothing to reset: no session state is ever set."""
 
 
-async def _in_transaction(connection: Any) -> Any:
-    """The asyncpg connection under the caller's, which must be in a transaction."""
-    raw = await driver_connection(connection, is_begun=lambda raw: raw.is_in_transaction())
-    if not hasattr(raw, "is_in_transaction"):
-        msg = (
-            "connection: a log in PostgreSQL needs an asyncpg connection, or an AsyncSession or "
-            f"AsyncConnection over asyncpg, not {type(connection).__name__}"
-        )
-        raise StoreError(msg)
-    if not raw.is_in_transaction():
-        msg = "connection: it is in no transaction; begin one, for record_in commits with it"
-        raise StoreError(msg)
-    return raw
-
-
-_UNREACHABLE: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-)
-_WORTH_RETRYING: Final = frozenset({"40001", "40P01"})
-_DATA_AT_FAULT: Final = ("22", "23", "P0")
-
-
-def _translate(error: asyncpg.PostgresError) -> StoreError:
-    state = error.sqlstate or ""
-    if state[:2] in {"08", "53", "57", "58"} or isinstance(error, asyncpg.PostgresConnectionError):
-        return StoreUnavailable(f"{error} ({state})")
-    if state[:2] in _DATA_AT_FAULT or (state == "42501" and "row-level security" in str(error)):
-        return EventRefused(f"{error} ({state})")
-    return StoreError(f"{error} ({state})")
-
-
 def _action_of(terms: ColumnElement[str]) -> ColumnElement[str]:
     """An event's first term is its action."""
     return func.substr(func.split_part(terms, TERM_SEPARATOR, 2), len("action:") + 1)
-
-
-def _place(url: str) -> str:
-    """The URL without its user and password."""
-    return "postgresql://" + url.partition("://")[2].rpartition("@")[2]

@@ -245,6 +245,8 @@ class SqliteStore(Store):
         return await self._write(prepared)
 
     async def _read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        if not self._is_prepared:  # it may not have been there for `open`
+            await self._write(self._prepare)
         if self._readers is None:
             self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="muniment-read")
         return await self._run(self._readers, work, read_only=True)

@@ -89,7 +89,7 @@ TABLES = (
     )
     """,
     "INSERT INTO muniment.epochs SELECT 1, system_identifier FROM pg_control_system()",
-    # Which tenant a login role sees and writes; NULL is all of them. No binding: none.
+    # Which tenants a login role sees and writes; NULL is all of them. No binding: none.
     """
     CREATE TABLE muniment.tenant_bindings (
         role_name name NOT NULL,
@@ -102,7 +102,7 @@ TABLES = (
 APPEND_ONLY = (
     """
     CREATE FUNCTION muniment.refuse_change() RETURNS trigger LANGUAGE plpgsql
-    SET search_path = pg_catalog AS $$
+    SET search_path = pg_catalog, pg_temp AS $$
     BEGIN
         IF current_user = 'muniment_keeper' THEN
             IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
@@ -130,10 +130,12 @@ APPEND_ONLY = (
     "ALTER TABLE muniment.events ENABLE ALWAYS TRIGGER refuse_truncate",
 )
 
+# pg_temp is named last wherever a search path is set: unnamed it comes first, and who calls could
+# put a type of its own before a built-in one, to have its code run with the owner's rights.
 PARTITIONS = (
     """
     CREATE FUNCTION muniment.lowest_id(moment timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE
-    SET search_path = pg_catalog AS $$
+    SET search_path = pg_catalog, pg_temp AS $$
         SELECT rpad(lpad(to_hex(floor(extract(epoch FROM moment) * 1000)::bigint), 12, '0'),
                     32, '0')::uuid
     $$
@@ -141,7 +143,7 @@ PARTITIONS = (
     """
     CREATE FUNCTION muniment.attach_partition(
         parent name, suffix text, lower_bound text, upper_bound text
-    ) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+    ) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
     DECLARE
         part name := parent || '_' || suffix;
         cloned name;
@@ -157,7 +159,7 @@ PARTITIONS = (
         IF parent = 'events' THEN
             EXECUTE format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON muniment.%I '
                            'FOR EACH STATEMENT EXECUTE FUNCTION muniment.refuse_change()', part);
-            FOR cloned IN SELECT tgname FROM pg_trigger
+            FOR cloned IN SELECT tgname FROM pg_catalog.pg_trigger
                 WHERE tgrelid = format('muniment.%I', part)::regclass LOOP
                 EXECUTE format('ALTER TABLE muniment.%I ENABLE ALWAYS TRIGGER %I', part, cloned);
             END LOOP;
@@ -166,37 +168,52 @@ PARTITIONS = (
     """,
     """
     CREATE FUNCTION muniment.ensure_partition(moment timestamptz) RETURNS text LANGUAGE plpgsql
-    SECURITY DEFINER SET search_path = pg_catalog SET timezone = 'UTC' AS $$
+    STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
     DECLARE
-        month timestamptz := date_trunc('month', moment);
-        suffix text := to_char(month, 'YYYY_MM');
+        wanted timestamptz := date_trunc('month', moment);
+        month timestamptz;
+        suffix text;
         parent name;
     BEGIN
-        IF month < '2020-01-01' THEN
+        IF wanted < '2020-01-01' THEN
             RETURN 'before_2020';
         ELSIF moment > now() + interval '1 year' THEN
             RAISE EXCEPTION 'no partition is made for %: over a year ahead', moment
                 USING ERRCODE = 'datetime_field_overflow';
-        ELSIF to_regclass('muniment.events_' || suffix) IS NULL THEN
-            PERFORM pg_advisory_xact_lock(hashtextextended('muniment.ensure_partition', 0));
-            FOREACH parent IN ARRAY ARRAY['postings', 'events'] LOOP
-                PERFORM muniment.attach_partition(parent, suffix,
-                    quote_literal(muniment.lowest_id(month)),
-                    quote_literal(muniment.lowest_id(month + interval '1 month')));
-            END LOOP;
         END IF;
+        -- With this month's comes the next one's, so that nobody waits for it when the month turns.
+        FOREACH month IN ARRAY ARRAY[wanted, wanted + interval '1 month'] LOOP
+            suffix := to_char(month, 'YYYY_MM');
+            IF (month = wanted OR wanted = date_trunc('month', now()))
+                AND to_regclass('muniment.events_' || suffix) IS NULL
+            THEN
+                -- Not an advisory lock: that one anybody could hold for ever.
+                LOCK TABLE ONLY muniment.events, ONLY muniment.postings
+                    IN SHARE UPDATE EXCLUSIVE MODE;
+                IF to_regclass('muniment.events_' || suffix) IS NULL THEN
+                    FOREACH parent IN ARRAY ARRAY['postings', 'events'] LOOP
+                        PERFORM muniment.attach_partition(parent, suffix,
+                            quote_literal(muniment.lowest_id(month)),
+                            quote_literal(muniment.lowest_id(month + interval '1 month')));
+                    END LOOP;
+                END IF;
+            END IF;
+        END LOOP;
+        suffix := to_char(wanted, 'YYYY_MM');
+        -- A transaction that has written events knows the partitions of then; a new lock has it
+        -- look again.
+        EXECUTE format('LOCK TABLE ONLY muniment.%I IN ACCESS SHARE MODE', 'events_' || suffix);
         RETURN suffix;
-    EXCEPTION WHEN duplicate_table THEN
-        RETURN suffix;  -- somebody made it while we waited for the lock
     END $$
     """,
 )
 
 SECURITY = (
-    # session_user: a member of several roles could SET ROLE to shed its binding.
+    # session_user: a member of several roles could SET ROLE to shed its binding. It sees no other
+    # role's bindings, since those of tenant_bindings are secured too.
     """
     CREATE FUNCTION muniment.bound_tenants(who name) RETURNS text[] LANGUAGE sql STABLE
-    SECURITY DEFINER SET search_path = pg_catalog AS $$
+    SET search_path = pg_catalog, pg_temp AS $$
         SELECT CASE WHEN count(*) = 0
             THEN (SELECT coalesce(array_agg(tenant_id), '{}') FROM muniment.tenant_bindings
                   WHERE role_name = session_user)
@@ -206,7 +223,7 @@ SECURITY = (
     """,
     """
     CREATE FUNCTION muniment.sees_all(who name) RETURNS boolean LANGUAGE sql STABLE
-    SET search_path = pg_catalog AS $$
+    SET search_path = pg_catalog, pg_temp AS $$
         SELECT array_position(muniment.bound_tenants(who), NULL) IS NOT NULL
     $$
     """,
@@ -214,14 +231,23 @@ SECURITY = (
     DO $$
     DECLARE
         secured name;
-        visible text := '(SELECT muniment.sees_all(current_user)) OR tenant_id = '
-                        'ANY ((SELECT muniment.bound_tenants(current_user))::text[])';
+        visible text;
+        writable text;
     BEGIN
-        FOREACH secured IN ARRAY ARRAY['events', 'postings', 'actions', 'idempotency_keys'] LOOP
+        FOREACH secured IN ARRAY ARRAY['events', 'postings', 'actions', 'idempotency_keys',
+                                       'tenant_bindings'] LOOP
+            visible := CASE secured WHEN 'tenant_bindings'
+                THEN 'role_name IN (current_user, session_user)'
+                ELSE '(SELECT muniment.sees_all(current_user)) OR tenant_id = '
+                     'ANY ((SELECT muniment.bound_tenants(current_user))::text[])' END;
+            -- No event is born erased.
+            writable := CASE secured WHEN 'events'
+                THEN format('(%s) AND body IS NOT NULL', visible) ELSE visible END;
             EXECUTE format('ALTER TABLE muniment.%I ENABLE ROW LEVEL SECURITY', secured);
             EXECUTE format('ALTER TABLE muniment.%I FORCE ROW LEVEL SECURITY', secured);
             EXECUTE format('CREATE POLICY by_tenant ON muniment.%I TO muniment_writer, '
-                           'muniment_reader USING (%s) WITH CHECK (%s)', secured, visible, visible);
+                           'muniment_reader USING (%s) WITH CHECK (%s)',
+                           secured, visible, writable);
             EXECUTE format('CREATE POLICY keeper ON muniment.%I TO muniment_keeper '
                            'USING (true) WITH CHECK (true)', secured);
             -- The owner runs the functions that index and migrate.
@@ -232,7 +258,7 @@ SECURITY = (
     """,
     """
     CREATE FUNCTION muniment.bind_role(who name, tenant text) RETURNS void LANGUAGE sql
-    SET search_path = pg_catalog AS $$
+    SET search_path = pg_catalog, pg_temp AS $$
         INSERT INTO muniment.tenant_bindings (role_name, tenant_id) VALUES (who, tenant)
         ON CONFLICT DO NOTHING
     $$
@@ -242,7 +268,7 @@ SECURITY = (
 INDEXING = (
     """
     CREATE FUNCTION muniment.index_pending(at_most int) RETURNS bigint LANGUAGE plpgsql
-    SECURITY DEFINER SET search_path = pg_catalog SET enable_seqscan = off AS $$
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
     DECLARE
         state record;
         reached record;
@@ -250,10 +276,11 @@ INDEXING = (
         settled xid8 := pg_snapshot_xmin(pg_current_snapshot());
         done bigint;
     BEGIN
-        IF NOT pg_try_advisory_xact_lock(hashtextextended('muniment.index_pending', 0)) THEN
+        -- Not an advisory lock: that one anybody could hold for ever.
+        SELECT epoch, xid INTO state FROM muniment.index_state FOR UPDATE SKIP LOCKED;
+        IF NOT FOUND THEN
             RETURN 0;
         END IF;
-        SELECT epoch, xid INTO state FROM muniment.index_state;
         SELECT max(epoch) INTO newest FROM muniment.epochs;
         SELECT epoch, xid INTO reached FROM (
             SELECT epoch, xid FROM muniment.events
@@ -299,11 +326,12 @@ GRANTS = (
     "GRANT INSERT (tenant_id, key, event_id) ON muniment.idempotency_keys TO muniment_writer",
     """
     GRANT SELECT ON muniment.events, muniment.postings, muniment.actions, muniment.index_state,
-        muniment.idempotency_keys, muniment.epochs, muniment.schema_version
+        muniment.idempotency_keys, muniment.epochs, muniment.schema_version,
+        muniment.tenant_bindings
         TO muniment_writer, muniment_reader, muniment_keeper
     """,
     "GRANT UPDATE (body), DELETE ON muniment.events TO muniment_keeper",
-    "GRANT SELECT, INSERT, DELETE ON muniment.tenant_bindings TO muniment_keeper",
+    "GRANT INSERT, DELETE ON muniment.tenant_bindings TO muniment_keeper",
     "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA muniment FROM PUBLIC",
     """
     GRANT EXECUTE ON FUNCTION muniment.sees_all(name), muniment.bound_tenants(name),
