@@ -85,3 +85,19 @@ def test_info_is_logged_every_time(
         ]
         * 3
     )
+
+
+def test_the_rest_is_told_by_kind(
+    diagnostics: Diagnostics, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the end nothing that was held back goes untold, and nothing is told twice."""
+    for kind, times in (("lost", 4), ("store", 3), ("index", 1)):
+        for _ in range(times):
+            diagnostics.report(logging.ERROR, kind, kind)
+    caplog.clear()
+    diagnostics.tell_rest()
+    diagnostics.tell_rest()
+    assert caplog.messages == [
+        "held back since the last message of the kind 'lost': 3 more",
+        "held back since the last message of the kind 'store': 2 more",
+    ]

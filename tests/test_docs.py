@@ -235,7 +235,7 @@ def _check_install(block: Block, command: str) -> None:
     """Installing is tested with the wheel; here, that what is named exists."""
     extras = {name for found in re.findall(r"\[([a-z,]+)\]", command) for name in found.split(",")}
     assert "muniment" in command or "sqlalchemy" in command, block.place
-    assert extras <= {"postgres", "dev", "asyncio"}, block.place
+    assert extras <= {"postgres", "prometheus", "dev", "asyncio"}, block.place
 
 
 # --- completeness

@@ -73,6 +73,7 @@ def test_every_module_has_its_layer() -> None:
         ("alembic", ("muniment.stores.migrating", "muniment.stores.migrations")),
         ("asyncpg", ("muniment.stores.postgres",)),
         ("click", ("muniment.cli",)),
+        ("prometheus_client", ("muniment.integrations.prometheus",)),
         ("rich", ("muniment.cli",)),
         ("sqlite3", ("muniment.stores.sqlite", "muniment.importers")),
     ],

@@ -22,6 +22,7 @@ from muniment.log import AuditLog
 from muniment.processors import enrich, redact
 from muniment.query import EventFilter, Page
 from muniment.receipts import Receipt
+from muniment.watching import Health
 from muniment.writers import (
     write_audit_log,
     write_identity_audit_log,
@@ -43,6 +44,7 @@ __all__ = [
     "EventFilter",
     "EventNotFound",
     "EventRefused",
+    "Health",
     "InvalidConfig",
     "InvalidEvent",
     "InvalidQuery",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from typing import Self
+from typing import Any, Self
 
 from muniment.diagnostics import Diagnostics
 from muniment.errors import StoreError, StoreUnavailable
@@ -14,13 +14,18 @@ from muniment.losses import Losses
 from muniment.recorder import Recorder, Settings
 from muniment.spool import Spool
 from muniment.stores.base import Store
+from muniment.watching import Snapshot
 
 
 class Background:
     """A recorder and an indexer that have begun. They belong to this process and event loop."""
 
-    def __init__(self, store: Store, recorder: Recorder, indexer: Indexer) -> None:
+    def __init__(
+        self, store: Store, spool: Spool, losses: Losses, recorder: Recorder, indexer: Indexer
+    ) -> None:
         self._store = store
+        self._spool = spool
+        self._losses = losses
         self._indexer = indexer
         self._opening: asyncio.Future[None] | None = None
         self.recorder = recorder
@@ -43,12 +48,16 @@ class Background:
         `settings.deadline` seconds; it goes on opening meanwhile.
         """
         opening = asyncio.ensure_future(store.open())
+        indexer = Indexer(store, diagnostics=diagnostics)
         opening.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             await asyncio.wait({opening}, timeout=None if insist else settings.deadline)
             if opening.done():
                 opening.result()
+            else:
+                indexer.store_error = "it is not open yet"
         except StoreError as error:
+            indexer.store_error = str(error)
             if insist and not isinstance(error, StoreUnavailable):
                 await store.close()
                 raise
@@ -57,7 +66,6 @@ class Background:
             opening.cancel()
             await store.close()
             raise
-        indexer = Indexer(store, diagnostics=diagnostics)
         recorder = Recorder(
             store,
             spool,
@@ -66,11 +74,40 @@ class Background:
             losses=losses,
             on_stored=indexer.recorded,
         )
-        begun = cls(store, recorder, indexer)
+        begun = cls(store, spool, losses, recorder, indexer)
         begun._opening = opening
         await recorder.start(spooling=not opening.done())
         indexer.start()
         return begun
+
+    def snapshot(self) -> Snapshot:
+        """What goes on now; from any thread, and without waiting for anything."""
+        recorder, spool = self.recorder, self._spool
+        recorder.recount()  # for the next time: a disk may take long
+        return Snapshot(
+            waiting=recorder.waiting,
+            waiting_bytes=recorder.waiting_bytes,
+            is_spooling=recorder.is_spooling,
+            counts=recorder.counts,
+            batch_events=recorder.batch_events,
+            commit_seconds=recorder.commit_seconds,
+            store_error=recorder.store_error or self._indexer.store_error,
+            spool_directory=spool.directory,
+            pending=spool.pending,
+            pending_bytes=spool.pending_bytes,
+            oldest_seconds=spool.oldest_age(),
+            damaged=spool.damaged,
+            quarantined=spool.quarantined,
+            drop_seconds=self._losses.seconds_since_last,
+            unnoted_losses=bool(self._losses),
+        )
+
+    async def store_figures(self, seconds: float) -> dict[str, Any]:
+        """The store's own figures, or why it gives none within so many seconds."""
+        try:
+            return dict(await self.recorder.in_time(self._store.stats(), seconds))
+        except StoreError as error:
+            return {"unavailable": str(error)}
 
     async def close(self) -> None:
         """Make everything durable that was recorded, and release the store."""

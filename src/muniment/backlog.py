@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from muniment.diagnostics import Diagnostics
-from muniment.errors import EventRefused, SpoolError, StoreUnavailable
+from muniment.errors import Conflict, EventRefused, MunimentError, SpoolError, StoreUnavailable
+from muniment.receipts import differing_fields
 from muniment.spool import Spool
-from muniment.stores.base import Sealed, Store
+from muniment.stores.base import Sealed, Store, StoredEvent
 
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 5.0
@@ -55,6 +56,10 @@ class Backlog:
         """
         self.drained = 0
         self.refused = 0
+        self.conflicts = 0
+        self.store_error: str | None = None
+        """Why the store failed when events were last brought to it."""
+        self._is_recounting = False
 
     # --- life
 
@@ -132,13 +137,60 @@ class Backlog:
         """Say that there is something to drain; in the loop's own thread."""
         self._wake.set()
 
+    # --- what goes to the store
+
+    async def store(self, events: Sequence[Sealed], seconds: float) -> Mapping[int, StoredEvent]:
+        """Append events to the store, within so many seconds; raises what it raises."""
+        try:
+            already = await self.in_time(self._store.append(events), seconds)
+        except Exception as error:
+            # One that refuses an event has answered.
+            self.store_error = (
+                None if isinstance(error, EventRefused) else str(error) or repr(error)
+            )
+            raise
+        self.store_error = None
+        return already
+
     async def quarantine(self, event: Sealed, error: EventRefused) -> EventRefused:
-        """Put aside an event that the store refuses; returns an error that says where it is."""
+        """Put aside an event that the store refuses; returns an error that says where it is.
+
+        Raises `SpoolError`.
+        """
         path = await self.in_thread(lambda: self._spool.quarantine(event, str(error)))
         self.refused += 1
         refused = EventRefused(f"{error}; the event is in quarantine: {path}")
         self._diagnostics.report(logging.ERROR, "refused", "an event was refused: %s", refused)
         return refused
+
+    async def put_aside_conflict(self, event: Sealed, there: StoredEvent) -> None:
+        """Put an event in quarantine if it differs from what is stored under its id.
+
+        For those of which nobody can be told that they are a `Conflict`. Raises `SpoolError`.
+        """
+        try:
+            differing = differing_fields(event, there)
+        except MunimentError:
+            differing = ("body",)  # at least one of them is no event that we can read
+        if not differing:
+            return
+        conflict = Conflict(there.event_id, differing)
+        path = await self.in_thread(lambda: self._spool.quarantine(event, str(conflict)))
+        self.conflicts += 1
+        self._diagnostics.report(
+            logging.ERROR, "conflict", "%s The other one is in quarantine: %s", conflict, path
+        )
+
+    def recount(self) -> None:
+        """Have what was put aside counted anew, in the spool's thread; from any thread."""
+        if not self._is_recounting:
+            self._is_recounting = True
+            with contextlib.suppress(RuntimeError):  # the thread has ended, with the event loop
+                self._thread.submit(self._recount)
+
+    def _recount(self) -> None:
+        self._is_recounting = False
+        self._spool.recount()
 
     # --- how it is done
 
@@ -206,7 +258,7 @@ class Backlog:
     async def _store_some(self, events: Sequence[Sealed]) -> None:
         """Store a batch of the spool, halving it until those that the store refuses stand alone."""
         try:
-            await self.in_time(self._store.append(events), _PATIENCE)
+            already = await self.store(events, _PATIENCE)
         except EventRefused as error:
             if len(events) > 1:
                 middle = len(events) // 2
@@ -215,6 +267,8 @@ class Backlog:
                 return
             await self.quarantine(events[0], error)
         else:
+            for n, there in already.items():
+                await self.put_aside_conflict(events[n], there)
             self.drained += len(events)
             self._on_drained(len(events))
         await self.in_thread(lambda: self._spool.acknowledge(len(events)))

@@ -35,3 +35,11 @@ class Diagnostics:
     def info(self, message: str, *values: object) -> None:
         """Log at INFO, every time."""
         self._logger.info(message, *values)
+
+    def tell_rest(self) -> None:
+        """Log how many messages of each kind were held back since the last one was logged."""
+        held_back, self._held_back = self._held_back, {}
+        for kind, count in held_back.items():
+            self._logger.warning(
+                "held back since the last message of the kind %r: %d more", kind, count
+            )

@@ -36,10 +36,13 @@ class Indexer:
         self._store = store
         self._diagnostics = diagnostics
         self._most_behind = most_behind
+        self.store_error: str | None = None
+        """Why the store failed when it was last asked to index."""
         self._behind = 1
         self._came = 0
         self._calm_looks = 0
         self._wake = asyncio.Event()
+        self._is_closing = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -56,7 +59,8 @@ class Indexer:
         """Stop, after indexing for up to `catch_up` seconds what is left."""
         if self._task is None:
             return
-        self._task.cancel()
+        self._is_closing = True
+        self._task.cancel()  # which the store's driver may lose on its way
         await asyncio.wait({self._task})
         self._task = None
         last = asyncio.create_task(self._catch_up())
@@ -72,10 +76,11 @@ class Indexer:
             return  # the next process that records goes on from here
 
     async def _run(self) -> None:
-        while True:
+        while not self._is_closing:
             try:
                 await self._step()
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, indexing must go on
+                self.store_error = str(error) or repr(error)
                 self._diagnostics.report(logging.WARNING, "index", "indexing waits: %s", error)
                 await asyncio.sleep(_RETRY)
 
@@ -85,7 +90,11 @@ class Indexer:
             return
         self._wake.clear()  # before we look: what is recorded from here on wakes us again
         done = await self._store.index_pending(self._store.index_step)
+        self.store_error = None
         self._behind = max(0, self._behind - done)
+        if 0 < done < self._store.index_step:
+            # Caught up: a commit for each few events would cost more than recording them.
+            await asyncio.sleep(_SETTLE)
         if done == 0:
             self._behind = 0
             try:

@@ -100,6 +100,14 @@ class Intake:
         return len(self._waiting) + len(self._batch)
 
     @property
+    def waiting_bytes(self) -> int:
+        """About how many bytes of bodies wait or are being placed."""
+        # Counted when somebody asks: that costs those who record nothing.
+        with self._lock:
+            queued = [*self._batch, *self._waiting]
+        return sum(one.size for one in queued)
+
+    @property
     def received(self) -> int:
         """How many events ever came in."""
         with self._lock:

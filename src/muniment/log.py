@@ -19,25 +19,26 @@ from muniment.checks import check_id
 from muniment.config import above_zero, default_spool_directory, one_of
 from muniment.diagnostics import Diagnostics
 from muniment.errors import (
+    Conflict,
     InvalidConfig,
     InvalidEvent,
     LogClosed,
     MunimentError,
-    StoreUnavailable,
     WrongProcess,
 )
-from muniment.event import SYSTEM_TENANT, Actor, Event, Outcome
+from muniment.event import SYSTEM_TENANT, Event
 from muniment.intake import Placement
-from muniment.losses import LOSS_ACTION, Loss, Losses
+from muniment.losses import LOSS_ACTION, Losses
 from muniment.processors import Processor
 from muniment.query import Order, Page
 from muniment.receipts import Receipt, lost_receipt, receipt_for, receipts_for
-from muniment.recorder import Recorder, Settings
+from muniment.recorder import Settings
 from muniment.sealing import EventFields, Sealer, given, utc_now
 from muniment.searching import Searcher
 from muniment.spool import Spool
 from muniment.stores import open_store
 from muniment.stores.base import Sealed, Store
+from muniment.watching import Health, Snapshot, health_of
 
 OnError = Literal["raise", "log"]
 _SEALED_AT_ONCE: Final = 500
@@ -95,7 +96,7 @@ class AuditLog:
             entropy=entropy,
         )
         losses = Sealer(clock=clock, entropy=entropy)
-        self._losses = Losses(lambda loss: _seal_loss(losses, loss), clock)
+        self._losses = Losses(lambda loss: losses.seal_call(LOSS_ACTION, loss.fields()), clock)
         self._searcher = Searcher(store, self.catalogue, tenant_id=tenant_id, clock=clock)
         self._spool = Spool(Path(spool_dir) if spool_dir else default_spool_directory(store.url))
         self._settings = Settings(
@@ -156,10 +157,11 @@ class AuditLog:
         if background is not None and background.process == os.getpid():
             self._background = None
             await background.close()
+            self._diagnostics.tell_rest()
 
     async def flush(self) -> None:
         """Return once everything emitted so far is durable, in the store or in the spool."""
-        await self._open_recorder().flush()
+        await self._opened().recorder.flush()
 
     # --- recording
 
@@ -179,7 +181,7 @@ class AuditLog:
         `on_error="log"` these are logged instead, and the receipt says "lost".
         """
         what = given(fields)
-        recorder = self._open_recorder()
+        recorder = self._opened().recorder
         raises = (on_error or self._on_error) == "raise"
         try:
             sealed = self._seal(action, what)
@@ -192,6 +194,7 @@ class AuditLog:
         try:
             return receipt_for(sealed, placement)
         except MunimentError as error:
+            recorder.count_conflicts([error])
             if raises:
                 raise
             self._diagnostics.report(logging.ERROR, "record", "%s", error)
@@ -205,7 +208,7 @@ class AuditLog:
         All are checked before any is stored. Raises as `record` does, once every event that can
         be stored is.
         """
-        recorder = self._open_recorder()
+        recorder = self._opened().recorder
         raises = (on_error or self._on_error) == "raise"
         sealed: list[Sealed | None] = []
         for n, event in enumerate(events):
@@ -220,6 +223,7 @@ class AuditLog:
                 sealed.append(None)
         ticket = recorder.submit([event for event in sealed if event is not None])
         receipts, failures = receipts_for(sealed, await ticket.future)
+        recorder.count_conflicts(failures)
         if failures and raises:
             raise failures[0]
         for failure in failures:
@@ -239,7 +243,7 @@ class AuditLog:
         any thread. Raises `InvalidEvent` unless `on_error` is "log".
         """
         what = given(fields)
-        recorder = self._open_recorder()
+        recorder = self._opened().recorder
         try:
             if isinstance(action, str):
                 recorder.offer(self._sealer.draft_call(action, what))
@@ -259,10 +263,14 @@ class AuditLog:
         database, or an asyncpg connection in a transaction. `fields` are those of `record`.
         Raises always, whatever `on_error` says: the transaction is the caller's to decide on.
         """
-        self._open_recorder()
+        recorder = self._opened().recorder
         sealed = self._seal(action, given(fields))
         already = await self.store.append_in(connection, sealed)
-        return receipt_for(sealed, Placement("transaction", already))
+        try:
+            return receipt_for(sealed, Placement("transaction", already))
+        except Conflict as error:
+            recorder.count_conflicts([error])
+            raise
 
     @asynccontextmanager
     async def action(
@@ -299,19 +307,19 @@ class AuditLog:
         `trace_id`, `run_id`, `since` and `until` (datetime, ISO 8601, or an age such as "24h"),
         `text`. Without `tenant_id` it searches every tenant the log sees. Raises `InvalidQuery`.
         """
-        self._open_recorder()
+        self._opened()
         return await self._searcher.search(
             {"tenant_id": tenant_id, **filters}, order=order, limit=limit, cursor=cursor
         )
 
     async def get(self, event_id: str, *, tenant_id: str | None = None) -> Event:
         """The event with that id. Raises `EventNotFound`, for another tenant's event too."""
-        self._open_recorder()
+        self._opened()
         return await self._searcher.get(event_id, tenant_id)
 
     async def body(self, event_id: str, *, tenant_id: str | None = None) -> str:
         """The stored body of an event: its canonical JSON. Raises `EventNotFound`."""
-        self._open_recorder()
+        self._opened()
         return (await self._searcher.stored(event_id, tenant_id)).body or ""
 
     async def tail(
@@ -327,31 +335,34 @@ class AuditLog:
         Begins behind the event `after` (an event_id), or with what is recorded from now on. Ends
         once it has caught up if `follow` is False. Filters are those of `search`.
         """
-        self._open_recorder()
+        self._opened()
         found = self._searcher.tail({"tenant_id": tenant_id, **filters}, after=after, follow=follow)
         async for event in found:
             yield event
 
-    async def stats(self) -> dict[str, Any]:
-        """Figures of the store, the queue and the spool."""
-        recorder = self._open_recorder()
-        try:
-            store = dict(await self.store.stats())
-        except StoreUnavailable as error:
-            store = {"unavailable": str(error)}
-        return {
-            "store": store,
-            "queue": {"waiting": recorder.waiting, "spooling": recorder.is_spooling},
-            "recorded": dict(recorder.counts),
-            "last_commit": {"seconds": recorder.last_commit_seconds, "events": recorder.last_batch},
-            "spool": {
-                "directory": str(self._spool.directory),
-                "pending": self._spool.pending,
-                "pending_bytes": self._spool.pending_bytes,
-                "damaged": self._spool.damaged,
-                "quarantined": self._spool.quarantined,
-            },
-        }
+    # --- watching
+
+    async def stats(self) -> dict[str, dict[str, Any]]:
+        """Figures of the store, the queue, the commits and the spool, ready for JSON."""
+        background = self._opened()
+        store = await background.store_figures(self.deadline)
+        return {"store": store, **background.snapshot().figures()}
+
+    def health(self, *, spool_age: float = 300.0, drop_age: float = 300.0) -> Health:
+        """How the log does, at once and from any thread, without asking the store.
+
+        "degraded" while events go to the spool, the store fails, or something lies in quarantine
+        or damaged; "failing" if the log is not open, an event has waited in the spool for more
+        than `spool_age` seconds, or one was lost less than `drop_age` seconds ago.
+        """
+        return health_of(self.snapshot(), spool_age=spool_age, drop_age=drop_age)
+
+    def snapshot(self) -> Snapshot | None:
+        """The figures that take no waiting, from any thread; None if not open in this process."""
+        background = self._background
+        if background is None or background.process != os.getpid():
+            return None
+        return background.snapshot()
 
     # --- how it is done
 
@@ -360,7 +371,7 @@ class AuditLog:
         tenant_id = action.tenant_id if isinstance(action, Event) else fields.get("tenant_id")
         if not isinstance(tenant_id, str) or self._tenant_id is not None:
             tenant_id = self._tenant_id
-        self._open_recorder().lose(tenant_id or SYSTEM_TENANT, str(error))
+        self._opened().recorder.lose(tenant_id or SYSTEM_TENANT, str(error))
         self._diagnostics.report(logging.ERROR, "record", "an event is lost: %s", error)
 
     def _seal(self, action: str | Event, fields: dict[str, Any]) -> Sealed:
@@ -378,19 +389,9 @@ class AuditLog:
         finally:
             self._spool.close()
 
-    def _open_recorder(self) -> Recorder:
+    def _opened(self) -> Background:
         if self._background is None:
             raise LogClosed
         if self._background.process != os.getpid():
             raise WrongProcess
-        return self._background.recorder
-
-
-def _seal_loss(sealer: Sealer, loss: Loss) -> Sealed:
-    given = {
-        "tenant_id": loss.tenant_id,
-        "actor": Actor.system("muniment"),
-        "outcome": Outcome.FAILURE,
-        "details": loss.details(),
-    }
-    return sealer.seal_call(LOSS_ACTION, given)
+        return self._background

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -10,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from muniment.errors import InvalidEvent
-from muniment.event import SYSTEM_TENANT
+from muniment.event import SYSTEM_TENANT, Actor, Outcome
 from muniment.event_id import time_of
 from muniment.stores.base import Sealed
 
@@ -27,6 +28,15 @@ class Loss(msgspec.Struct):
     first: datetime
     last: datetime
     reasons: list[str]
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of the `audit.loss` event."""
+        return {
+            "tenant_id": self.tenant_id,
+            "actor": Actor.system("muniment"),
+            "outcome": Outcome.FAILURE,
+            "details": self.details(),
+        }
 
     def details(self) -> dict[str, Any]:
         """The details of the `audit.loss` event."""
@@ -50,9 +60,16 @@ class Losses:
         self._lock = threading.RLock()  # a signal handler may emit, and lose, while we hold it
         self._by_tenant: dict[str, Loss] = {}
         self.total = 0
+        self._last: float | None = None
 
     def __bool__(self) -> bool:
         return bool(self._by_tenant)
+
+    @property
+    def seconds_since_last(self) -> float | None:
+        """How long ago an event was last counted, whatever the clock says; None if never."""
+        last = self._last
+        return None if last is None else time.monotonic() - last
 
     def count(self, events: Sequence[Sealed], reason: str) -> None:
         """Add lost events."""
@@ -78,6 +95,7 @@ class Losses:
         text = reason[:_LONG_REASON].encode("utf-8", "backslashreplace").decode()
         with self._lock:
             self.total += 1
+            self._last = time.monotonic()
             self._add(Loss(tenant_id, 1, moment, moment, [text]))
 
     def _add(self, loss: Loss) -> None:

@@ -10,21 +10,30 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 
 from muniment.backlog import Backlog
 from muniment.diagnostics import Diagnostics
-from muniment.errors import EventRefused, LogClosed, NotDurable, SpoolError
+from muniment.errors import (
+    Conflict,
+    EventRefused,
+    LogClosed,
+    MunimentError,
+    NotDurable,
+    SpoolError,
+)
 from muniment.intake import SPOOLED, STORED, Intake, Placement, Queued, Ticket
 from muniment.losses import Losses
+from muniment.metrics import EVENTS, SECONDS, Histogram
 from muniment.sealing import Draft
 from muniment.spool import Spool
 from muniment.stores.base import Sealed, Store, StoredEvent
 
 _AT_MOST: Final = 4
+_T = TypeVar("_T")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +66,6 @@ class Recorder:
         losses: Losses,
         on_stored: Callable[[int], None],
     ) -> None:
-        self._store = store
         self._settings = settings
         self._diagnostics = diagnostics
         self._losses = losses
@@ -73,9 +81,10 @@ class Recorder:
         self._flushing: list[asyncio.Future[None]] = []
         self._closing = False
         self._task: asyncio.Task[None] | None = None
+        self._conflicts = 0
         self._counts = dict.fromkeys(("stored", "already", "spooled", "batches"), 0)
-        self.last_commit_seconds = 0.0
-        self.last_batch = 0
+        self.commit_seconds = Histogram(SECONDS)
+        self.batch_events = Histogram(EVENTS)
 
     # --- life
 
@@ -143,15 +152,29 @@ class Recorder:
         self._losses.count_one(tenant_id, reason)
         self._wake_up()
 
+    def count_conflicts(self, failures: Sequence[MunimentError]) -> None:
+        """Count those of what callers are told that say that there is a `Conflict`."""
+        self._conflicts += sum(isinstance(failure, Conflict) for failure in failures)
+
     @property
     def waiting(self) -> int:
         """How many events are queued or being committed."""
         return len(self._intake)
 
     @property
+    def waiting_bytes(self) -> int:
+        """About how many bytes of bodies are queued or being committed."""
+        return self._intake.waiting_bytes
+
+    @property
     def is_spooling(self) -> bool:
         """Whether events go to the spool now, because the store is down or the spool not empty."""
         return self._backlog.is_first
+
+    @property
+    def store_error(self) -> str | None:
+        """Why the store failed when events were last brought to it, None if it did not."""
+        return self._backlog.store_error
 
     @property
     def counts(self) -> dict[str, int]:
@@ -161,7 +184,16 @@ class Recorder:
             "dropped": self._losses.total,
             "drained": self._backlog.drained,
             "refused": self._backlog.refused,
+            "conflicts": self._conflicts + self._backlog.conflicts,
         }
+
+    async def in_time(self, work: Awaitable[_T], seconds: float) -> _T:
+        """The result of `work`, or `StoreUnavailable` once it is late."""
+        return await self._backlog.in_time(work, seconds)
+
+    def recount(self) -> None:
+        """Have what was put aside in the spool counted anew, soon; from any thread."""
+        self._backlog.recount()
 
     def _wake_up(self) -> None:
         if threading.get_ident() == self._thread:
@@ -228,7 +260,7 @@ class Recorder:
             problem = error
         started = self._loop.time()
         try:
-            already = await self._backlog.in_time(self._store.append(events), until - started)
+            already = await self._backlog.store(events, until - started)
         except EventRefused as error:
             await self._isolate(batch, error, until)
         except Exception as error:  # noqa: BLE001 - a failing store may raise anything
@@ -245,9 +277,12 @@ class Recorder:
             else:
                 self._place_spooled(batch)
         else:
-            self.last_commit_seconds = self._loop.time() - started
-            self.last_batch = len(batch)
+            self.commit_seconds.observe(self._loop.time() - started)
+            self.batch_events.observe(len(batch))
             self._place_stored(batch, already)
+            for n, there in already.items():
+                if batch[n].ticket is None:
+                    await self._put_aside_conflict(batch[n].event, there)
             if self._losses:
                 await self._record_losses()
 
@@ -260,6 +295,12 @@ class Recorder:
                 there = already.get(n) if already else None
                 queued.place(STORED if there is None else Placement("store", there))
         self._on_stored(len(batch))
+
+    async def _put_aside_conflict(self, event: Sealed, there: StoredEvent) -> None:
+        try:
+            await self._backlog.put_aside_conflict(event, there)
+        except SpoolError as error:
+            self._drop([event], f"it is a conflict, and can't be put in quarantine: {error}")
 
     def _is_spooled(self) -> bool:
         return self._intake.batch_is_spooled
@@ -334,7 +375,7 @@ class Recorder:
         events = [event for _, event in taken]
         try:
             if taken and not await self._backlog.take(events):
-                await self._backlog.in_time(self._store.append(events), self._settings.deadline)
+                await self._backlog.store(events, self._settings.deadline)
         except Exception as error:  # noqa: BLE001 - recording must go on, whatever it is
             try:
                 await self._backlog.append(events)

@@ -118,6 +118,31 @@ def test_damage_is_logged_and_counted_by_the_next_spool_too(
     assert _drained(tmp_path) == ([], 1)
 
 
+def test_much_damage_is_little_to_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Damage everywhere is one warning, and a second that says how often it occurred."""
+    broken = HEADER + b"".join(_flip(_RECORDS[0], 99) + _RECORDS[1] for _ in range(200))
+    _orphan(tmp_path, broken)
+    with caplog.at_level(logging.WARNING, "muniment.spool"):
+        assert _drained(tmp_path)[1] == 200
+    assert len(caplog.messages) == 2
+    assert caplog.messages[1].endswith("'damage': 199 more")
+
+
+def test_what_is_put_aside_can_be_counted_anew(tmp_path: Path) -> None:
+    """Whoever clears up sees the figures fall, without a restart."""
+    _orphan(tmp_path, _WHOLE[:-7])
+    spool = Spool(tmp_path)
+    spool.adopt_orphans()
+    drain(spool)
+    quarantined = spool.quarantine(_EVENTS[0], "no")
+    assert (spool.damaged, spool.quarantined) == (1, 1)
+    for path in (quarantined, *(tmp_path / "damaged").iterdir()):
+        path.unlink()
+    spool.recount()
+    assert (spool.damaged, spool.quarantined) == (0, 0)
+    spool.close()
+
+
 def test_the_same_damage_is_set_aside_once(tmp_path: Path) -> None:
     """A process that dies after setting damage aside leaves the next one nothing to add."""
     _orphan(tmp_path, _WHOLE[:-7])

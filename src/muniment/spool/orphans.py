@@ -6,12 +6,14 @@ import logging
 import os
 import re
 from pathlib import Path
+from typing import Final
 
+from muniment.diagnostics import Diagnostics
 from muniment.spool.directory import HeldDirectory, is_instance_name
 from muniment.spool.segment import Segment, is_of_another_version
 
+_OTHER_VERSION: Final = "left alone: %s is of another version of muniment"
 _is_segment_name = re.compile(r"\d{8,}\.segment").fullmatch
-_logger = logging.getLogger("muniment.spool")
 
 
 def orphans_in(base: Path) -> list[Path]:
@@ -25,7 +27,7 @@ def orphans_in(base: Path) -> list[Path]:
         return []
 
 
-def adopt(path: Path) -> list[Segment]:
+def adopt(path: Path, diagnostics: Diagnostics) -> list[Segment]:
     """The segments of an orphan, oldest first, held by us from now on.
 
     None if a living process has it, or another user, or nothing is in it, or it is gone. Raises
@@ -36,7 +38,9 @@ def adopt(path: Path) -> list[Segment]:
     except FileNotFoundError:
         return []
     if uid not in {os.geteuid(), path.parent.stat().st_uid}:
-        _logger.warning("left alone: %s belongs to another user, %d", path, uid)
+        diagnostics.report(
+            logging.WARNING, "user", "left alone: %s belongs to another user, %d", path, uid
+        )
         return []
     directory = HeldDirectory.take_over(path)
     if directory is None:
@@ -46,7 +50,7 @@ def adopt(path: Path) -> list[Segment]:
         files = [file for file in path.iterdir() if _is_segment_name(file.name)]
         for file in sorted(files, key=_number):
             if is_of_another_version(file):
-                _logger.warning("left alone: %s is of another version of muniment", file)
+                diagnostics.report(logging.WARNING, "version", _OTHER_VERSION, file)
                 continue
             segments.append(Segment(file, file.stat().st_size, directory))
     except BaseException:

@@ -23,6 +23,7 @@ from typing import Final
 
 import msgspec
 
+from muniment.diagnostics import Diagnostics
 from muniment.errors import SpoolError
 from muniment.spool.damage import DAMAGED, set_aside
 from muniment.spool.directory import HeldDirectory, count_files, spool_error
@@ -34,7 +35,6 @@ from muniment.stores.base import Sealed
 
 _COUNTED_AT_ONCE: Final = 32 * 2**20
 _USUAL_RECORD: Final = 600
-_logger = logging.getLogger("muniment.spool")
 
 
 class _Peeked(msgspec.Struct, gc=False):
@@ -64,12 +64,14 @@ class Spool:
         self._clock = clock
         self._watches_forks = False
         self._lock = threading.Lock()
+        self._diagnostics = Diagnostics("muniment.spool")
         self._damaged = 0
+        self._gone = 0
         self._quarantined = 0
         self._start_empty()
 
     def _start_empty(self) -> None:
-        self._writer = Writer(self.directory, self._segment_bytes)
+        self._writer = Writer(self.directory, self._segment_bytes, self._diagnostics)
         self._adopted: list[Segment] = []
         self._peeked: list[_Peeked] = []
         self._oldest: float | None = None
@@ -90,16 +92,16 @@ class Spool:
     def damaged(self) -> int:
         """How many damaged records were found, or went missing with their segment.
 
-        What others put into `damaged` counts as of `adopt_orphans`.
+        What others put into `damaged`, or took away, counts as of `adopt_orphans` or `recount`.
         """
         waiting = sum(len(segment.not_set_aside) for segment in self._segments())
-        return self._damaged + waiting
+        return self._damaged + self._gone + waiting
 
     @property
     def quarantined(self) -> int:
         """How many events are in quarantine in this directory.
 
-        What others put there counts as of `adopt_orphans`.
+        What others put there, or took away, counts as of `adopt_orphans` or `recount`.
         """
         return self._quarantined
 
@@ -241,7 +243,8 @@ class Spool:
             segment.count(source)
         segment.known_damage.add(damage.start)
         segment.not_set_aside.append(damage)
-        _logger.warning(
+        self._warn(
+            "damage",
             "%s: %s; bytes %d to %d go to %s",
             segment.path,
             damage.problem,
@@ -265,15 +268,18 @@ class Spool:
         """A segment was removed from outside: say so, and go on with the others."""
         if segment.remaining or segment.not_set_aside:
             lost = segment.remaining + len(segment.not_set_aside)
-            self._damaged += lost
-            _logger.warning("%s was removed with %d events in it", segment.path, lost)
+            self._gone += lost
+            self._warn("gone", "%s was removed with %d events in it", segment.path, lost)
         self._writer.end(segment)
         self._forget(segment)
 
     def _report_once(self, segment: Segment, what: str, problem: SpoolError) -> None:
         if not segment.was_reported:
             segment.was_reported = True
-            _logger.warning("%s %s: %s", segment.path, what, problem)
+            self._warn(what, "%s %s: %s", segment.path, what, problem)
+
+    def _warn(self, kind: str, message: str, *values: object) -> None:
+        self._diagnostics.report(logging.WARNING, kind, message, *values)
 
     # --- quarantine
 
@@ -291,6 +297,15 @@ class Spool:
             self._quarantined += is_new
             return path
 
+    def recount(self) -> None:
+        """Count what is in `damaged` and in quarantine: people and other processes change that."""
+        with self._lock:
+            self._count_put_aside()
+
+    def _count_put_aside(self) -> None:
+        self._damaged = count_files(self.directory / DAMAGED)
+        self._quarantined = count_files(self.directory / QUARANTINE)
+
     # --- life
 
     def adopt_orphans(self) -> int:
@@ -300,8 +315,7 @@ class Spool:
         be read; an orphan that can't be is left, with a warning.
         """
         with self._lock:
-            self._damaged = count_files(self.directory / DAMAGED)
-            self._quarantined = count_files(self.directory / QUARANTINE)
+            self._count_put_aside()
             try:
                 orphans = orphans_in(self.directory)
             except OSError as error:
@@ -311,9 +325,9 @@ class Spool:
             for path in orphans:
                 if path not in held:
                     try:
-                        adopted += adopt(path)
+                        adopted += adopt(path, self._diagnostics)
                     except OSError as error:
-                        _logger.warning("left alone: %s", spool_error(error, path))
+                        self._warn("orphan", "left alone: %s", spool_error(error, path))
             self._watch_forks()
             self._adopted += adopted
             self._count(adopted)
@@ -349,6 +363,7 @@ class Spool:
             held = self._held()
             self._writer.close()
             self._start_empty()
+            self._diagnostics.tell_rest()
             for directory in held:
                 directory.remove_if_empty()
 

@@ -7,12 +7,12 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
+from muniment.diagnostics import Diagnostics
 from muniment.errors import SpoolError
 from muniment.spool.directory import HeldDirectory, sync_directory
 from muniment.spool.segment import Segment
 
 _ATTEMPTS: Final = 3
-_logger = logging.getLogger("muniment.spool")
 
 
 class Writer:
@@ -21,11 +21,12 @@ class Writer:
     Not thread-safe: the spool lets one thread in at a time.
     """
 
-    def __init__(self, base: Path, segment_bytes: int) -> None:
+    def __init__(self, base: Path, segment_bytes: int, diagnostics: Diagnostics) -> None:
         self.directory: HeldDirectory | None = None
         self.segments: list[Segment] = []
         self._base = base
         self._segment_bytes = segment_bytes
+        self._diagnostics = diagnostics
         self._numbers = count(1)
         self._live: Segment | None = None
 
@@ -79,7 +80,12 @@ class Writer:
             self._give_up(live)
             raise
         if live is None or not is_kept:
-            _logger.warning("%s was removed or taken over; a new one is begun", own.path)
+            self._diagnostics.report(
+                logging.WARNING,
+                "taken",
+                "%s was removed or taken over; a new one is begun",
+                own.path,
+            )
             self._give_up(live)
             self._leave(own)
             return False

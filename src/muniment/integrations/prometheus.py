@@ -1,0 +1,89 @@
+"""What a log does, as Prometheus metrics. Needs `pip install 'muniment[prometheus]'`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+from typing import Final
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from muniment.log import AuditLog
+from muniment.metrics import Histogram
+from muniment.watching import Snapshot
+
+_PLACES: Final = ("stored", "already", "spooled", "refused")
+
+
+class LogCollector(Collector):
+    """Collects the metrics of a log: `REGISTRY.register(LogCollector(log))`.
+
+    One log a registry. Metrics are made when they are scraped, in the scraping thread, and never
+    wait for the store. While the log is not open, there is `muniment_healthy` alone.
+    """
+
+    def __init__(self, log: AuditLog) -> None:
+        self._log = log
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics as they are now."""
+        yield GaugeMetricFamily(
+            "muniment_healthy",
+            "Whether the log's health is ok",
+            value=self._log.health().state == "ok",
+        )
+        snapshot = self._log.snapshot()
+        if snapshot is not None:
+            yield from chain(_gauges(snapshot), _counters(snapshot), _histograms(snapshot))
+
+
+def _gauges(now: Snapshot) -> Iterable[Metric]:
+    for name, text, value in (
+        ("queue_events", "Events queued in memory or being committed", now.waiting),
+        ("queue_bytes", "Bytes of their bodies, about", now.waiting_bytes),
+        ("spool_events", "Events that wait in the spool", now.pending),
+        ("spool_bytes", "Bytes that wait in the spool", now.pending_bytes),
+        (
+            "spool_oldest_age_seconds",
+            "For how long the oldest event has waited in the spool; 0 if none waits",
+            now.oldest_seconds or 0,
+        ),
+        ("spool_damaged_records", "Records of the spool that were damaged or removed", now.damaged),
+        ("quarantined_events", "Events that lie in quarantine", now.quarantined),
+    ):
+        yield GaugeMetricFamily(f"muniment_{name}", text, value=value)
+
+
+def _counters(now: Snapshot) -> Iterable[Metric]:
+    placed = CounterMetricFamily(
+        "muniment_events",
+        "Events by where they went: stored, already in the store, spooled, refused",
+        labels=["place"],
+    )
+    for place in _PLACES:
+        placed.add_metric([place], now.counts[place])
+    yield placed
+    for name, text, figure in (
+        ("events_dropped", "Events that were lost", "dropped"),
+        ("conflicts", "Events that differ from the one stored under their id", "conflicts"),
+        ("spool_drained_events", "Events that came from the spool into the store", "drained"),
+    ):
+        yield CounterMetricFamily(f"muniment_{name}", text, value=now.counts[figure])
+
+
+def _histograms(now: Snapshot) -> Iterable[Metric]:
+    yield _histogram("muniment_batch_events", "Events in a commit", now.batch_events)
+    yield _histogram("muniment_commit_seconds", "How long a commit took", now.commit_seconds)
+
+
+def _histogram(name: str, text: str, observed: Histogram) -> Metric:
+    bounds = (*map(floatToGoString, observed.bounds), "+Inf")
+    buckets = list(zip(bounds, observed.cumulative(), strict=True))
+    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=observed.sum)
