@@ -5,12 +5,13 @@ PYTHON =
 ARGS =
 BIN = .venv/bin
 
-.PHONY: help demo test lint format bench wheel clean core dev
+.PHONY: help demo test faults lint format bench wheel clean core dev
 .DEFAULT_GOAL = help
 
 help:
 	@echo "make demo    see it work: a day of an agent platform, recorded and found again"
 	@echo "make test    run every test, with a PostgreSQL of their own"
+	@echo "make faults  kill, cut and fill up real processes and stores, all rounds; shows a tally"
 	@echo "make lint    check style, types and layers"
 	@echo "make format  format the code"
 	@echo "make bench   measure it on this machine"
@@ -22,6 +23,9 @@ demo: core
 
 test: dev
 	@$(BIN)/python -m pytest $(ARGS)
+
+faults: dev
+	@$(BIN)/python -m pytest tests/faults --all-rounds $(ARGS)
 
 lint: dev
 	@$(BIN)/ruff check .

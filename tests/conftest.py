@@ -20,6 +20,13 @@ from tests.servers.postgres import (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Only this conftest is read early enough to add an option."""
+    parser.addoption(
+        "--all-rounds", action="store_true", help="inject each fault as often as `make faults` does"
+    )
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _clean_environment() -> Iterator[None]:
     """No setting of the developer's own shell reaches a test."""

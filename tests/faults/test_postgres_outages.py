@@ -1,0 +1,92 @@
+"""A PostgreSQL that crashes, and one that ends our sessions, under a process that lives on."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sqlalchemy.engine import make_url
+
+from muniment.stores import open_store
+from tests.faults.oracle import oracle_of
+from tests.faults.recording import recording
+from tests.faults.tally import Rounds, Tally
+from tests.servers.postgres import PostgresServer
+
+_SOME = 500
+_EVERY = 0.1
+_PATIENCE = 30.0
+_PAUSE = 0.02
+_OUR_SESSIONS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = $1 AND pid <> pg_backend_pid()"
+)
+
+
+@pytest.mark.timeout(600)
+async def test_a_crash_of_postgresql_costs_nothing(
+    private_postgres: PostgresServer, tmp_path: Path, rounds: Rounds, tally: Tally
+) -> None:
+    """While the server is down events go to the spool, and into the store once it has recovered.
+
+    It is stopped in immediate mode under load. What was acknowledged before, meanwhile and after
+    is there, once.
+    """
+    url = private_postgres.url()
+    store = open_store(url)
+    await store.upgrade()
+    await store.close()
+    crashes = rounds(2, 10)
+    async with recording(url, "crashes", spool_dir=tmp_path / "spool") as process:
+        await process.acknowledges(_SOME, "store")
+        for _ in range(crashes):
+            await asyncio.to_thread(private_postgres.stop_immediately)
+            await process.acknowledges(_SOME, "spool")
+            await asyncio.to_thread(private_postgres.start)
+            await _stores_again(url)
+        await process.finish()
+
+    async with oracle_of(url) as oracle:
+        verdict = await oracle.verdict(process.told, process.submitted)
+        tally.add("PostgreSQL stopped in immediate mode", url, verdict, crashes)
+
+
+@pytest.mark.timeout(600)
+async def test_sessions_may_be_ended_at_any_time(
+    postgres_log_url: str, tmp_path: Path, rounds: Rounds, tally: Tally
+) -> None:
+    """All our sessions are ended ten times a second, and every acknowledged event is there, once.
+
+    Recording never fails for it. A round is one in which there was a session to end.
+    """
+    times = rounds(30, 200)
+    database = make_url(postgres_log_url).database
+    superuser = await asyncpg.connect(
+        make_url(postgres_log_url).set(database="postgres").render_as_string(hide_password=False)
+    )
+    ended = 0
+    async with recording(postgres_log_url, "ended", spool_dir=tmp_path / "spool") as process:
+        await process.acknowledges(_SOME, "store")
+        for _ in range(times):
+            ended += bool(await superuser.fetch(_OUR_SESSIONS, database))
+            await asyncio.sleep(_EVERY)
+        await process.finish()
+    await superuser.close()
+
+    assert ended > times / 10
+    async with oracle_of(postgres_log_url) as oracle:
+        verdict = await oracle.verdict(process.told, process.submitted)
+        tally.add("sessions ended every 100 ms", postgres_log_url, verdict, ended)
+
+
+async def _stores_again(url: str) -> None:
+    """Return once events have come into the store that weren't there at first."""
+    async with oracle_of(url) as oracle:
+        await oracle.look()
+        before = len(oracle.event_ids)
+        async with asyncio.timeout(_PATIENCE):
+            while len(oracle.event_ids) < before + _SOME:
+                await asyncio.sleep(_PAUSE)
+                await oracle.look()
