@@ -14,7 +14,7 @@ from muniment.backlog import Backlog
 from muniment.diagnostics import Diagnostics
 from muniment.errors import EventRefused, StoreUnavailable
 from muniment.spool import Spool
-from muniment.stores.base import Sealed, Store
+from muniment.stores.base import Sealed, Store, StoredEvent
 from tests.scripted import LONG, ScriptedStore, raising, until
 from tests.spool.making import drain, numbers, sealed, sealed_many
 
@@ -163,6 +163,14 @@ async def test_what_was_done_of_a_poisoned_batch_is_not_done_again(opened: Opene
 
     assert numbers(opened.store.kept) == [0, 1, 3, 4, 5, 6, 7]
     assert (opened.backlog.refused, opened.spool.quarantined) == (1, 1)
+
+
+async def test_what_can_t_be_compared_is_a_conflict(opened: Opened) -> None:
+    """A stored body that this version can't read does not hold up the spool for good."""
+    there = StoredEvent("acme", "an-id", bytes(32), '{"of": "another version"}')
+    await opened.backlog.put_aside_conflict(sealed(0), there)
+
+    assert (opened.backlog.conflicts, opened.spool.quarantined) == (1, 1)
 
 
 async def test_closing_drains_what_the_store_takes_at_once(tmp_path: Path) -> None:
