@@ -54,6 +54,8 @@ class Backlog:
 
         Changed in the spool's thread only, together with what is in the spool.
         """
+        self._is_ending = False
+        """Whether the store takes what is left, and that is little."""
         self.drained = 0
         self.refused = 0
         self.conflicts = 0
@@ -68,6 +70,7 @@ class Backlog:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
         self._late: set[asyncio.Future[Any]] = set()
         try:
             await self.in_thread(self._spool.adopt_orphans)
@@ -96,10 +99,14 @@ class Backlog:
 
     # --- what goes into the spool
 
-    async def take(self, events: Sequence[Sealed], *, unless: Callable[[], bool] = _never) -> bool:
+    async def take(
+        self, events: Sequence[Sealed], *, until: float = 0.0, unless: Callable[[], bool] = _never
+    ) -> bool:
         """Put events behind the backlog, durably; False if there is none any more.
 
-        Not if they turn out to be there already (`unless`). Raises `SpoolError`.
+        Where little is left and the store takes it, that is waited for (by the loop's clock until
+        `until` at most): a steady load would else be behind it forever. Not put there if they turn
+        out to be there already (`unless`). Raises `SpoolError`.
         """
 
         def append_behind() -> bool:
@@ -107,6 +114,12 @@ class Backlog:
                 self.append_here(events)
             return self.is_first
 
+        if self._is_ending and self.is_first:
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._ended.wait()
+            except TimeoutError:
+                self._let_go()
         return self.is_first and await self.in_thread(append_behind)
 
     async def append(
@@ -231,6 +244,7 @@ class Backlog:
                 await self._drain_some()
                 pause = _FIRST_PAUSE
             except Exception as error:  # noqa: BLE001 - whatever it is, draining must go on
+                self._let_go()
                 self._diagnostics.report(logging.WARNING, "drain", "draining waits: %s", error)
                 if self._stopping.is_set():
                     return
@@ -243,12 +257,20 @@ class Backlog:
         events = await self.in_thread(lambda: self._spool.peek(_AT_ONCE))
         if events:
             await self._store_some(events)
+            self._is_ending = self._spool.pending <= _AT_ONCE
+            self._ended.clear()
             return
         self._wake.clear()
         if await self.in_thread(self._end):
+            self._let_go()
             await self._on_empty()
         else:
             self._wake.set()
+
+    def _let_go(self) -> None:
+        """Have nobody wait for the end of the backlog: it has come, or won't come soon."""
+        self._is_ending = False
+        self._ended.set()
 
     def _end(self) -> bool:
         """End the backlog if nothing is left; in the spool's thread, so that nothing comes in."""

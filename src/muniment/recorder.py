@@ -253,7 +253,7 @@ class Recorder:
         events = [queued.event for queued in batch]
         problem: SpoolError | None = None
         try:
-            if await self._backlog.take(events, unless=self._is_spooled):
+            if await self._backlog.take(events, until=until, unless=self._is_spooled):
                 self._place_spooled(batch)
                 return
         except SpoolError as error:
@@ -374,7 +374,8 @@ class Recorder:
         taken = self._losses.take()
         events = [event for _, event in taken]
         try:
-            if taken and not await self._backlog.take(events):
+            until = self._loop.time() + self._settings.deadline
+            if taken and not await self._backlog.take(events, until=until):
                 await self._backlog.store(events, self._settings.deadline)
         except Exception as error:  # noqa: BLE001 - recording must go on, whatever it is
             try:

@@ -25,7 +25,8 @@ async def test_what_failed_but_was_stored_is_stored_once(
     """Where the answer to a COMMIT is lost, events go to the spool, and are stored once.
 
     In each round every answer to a COMMIT is cut off, until some events whose callers were told
-    that they are in the spool turn out to be in the store. Then all pass, and the spool is drained.
+    that they are in the spool turn out to be in the store. Then all pass, the spool is
+    drained, and events go to the store again.
     """
     fault = "connection cut behind COMMIT"
     submitted: set[Submission] = set()
@@ -39,6 +40,7 @@ async def test_what_failed_but_was_stored_is_stored_once(
                 await process.acknowledges(_SOME, "spool")
                 await _sees_some(oracle, process.told_in("spool"))
                 proxy.pass_on()
+                await process.acknowledges(_SOME, "store")
                 await process.finish()
             submitted |= process.submitted
             tally.add(fault, postgres_log_url, await oracle.verdict(process.told, submitted))
