@@ -23,9 +23,10 @@ class _LosesCancellation:
         """Never index anything."""
         self.is_called.set()
         try:
-            return await asyncio.get_running_loop().create_future()
+            await asyncio.get_running_loop().create_future()
         except asyncio.CancelledError:
             raise StoreUnavailable from None
+        return 0
 
 
 async def test_an_indexer_closes_over_a_store_that_loses_its_cancellation() -> None:
