@@ -96,14 +96,16 @@ async def test_a_loop_that_ends_under_a_log_loses_nothing_that_was_queued(
 ) -> None:
     """A process that never closed its log leaves all of it in the store, or to the next one."""
     submitted: set[Submission] = set()
-    for n in range(rounds(2, 20)):
+    times = rounds(2, 20)
+    for n in range(times):
         lines = await _unruly("leave", log_url, tmp_path / "spool", f"leave {n}")
         assert _refused(lines) == ["LogClosed"]
         submitted |= _submitted(lines)
         async with AuditLog.open(log_url, spool_dir=tmp_path / "spool") as following:
             await _drained(following)
-        async with oracle_of(log_url) as oracle:
-            tally.add("event loop closed", log_url, await oracle.verdict_on_all(submitted))
+    async with oracle_of(log_url) as oracle:
+        verdict = await oracle.verdict_on_all(submitted)
+    tally.add("event loop closed", log_url, verdict, times)
 
 
 async def test_forks_of_a_recording_process_cost_nothing(
@@ -112,7 +114,8 @@ async def test_forks_of_a_recording_process_cost_nothing(
     """Children may not use their parent's log; in their own they record, and so does the parent."""
     acknowledged: list[str] = []
     submitted: set[Submission] = set()
-    for n in range(rounds(2, 20)):
+    times = rounds(2, 20)
+    for n in range(times):
         lines = await _unruly("fork", log_url, tmp_path / "spool", f"fork {n}")
         assert _refused(lines) == ["WrongProcess"] * 3
         acknowledged += _told(lines)
@@ -121,7 +124,7 @@ async def test_forks_of_a_recording_process_cost_nothing(
 
     async with oracle_of(log_url) as oracle:
         verdict = await oracle.verdict(acknowledged, submitted)
-    tally.add("fork", log_url, verdict, rounds(2, 20))
+    tally.add("fork", log_url, verdict, times)
 
 
 async def _drained(log: AuditLog) -> None:
