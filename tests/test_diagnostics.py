@@ -101,3 +101,24 @@ def test_the_rest_is_told_by_kind(
         "held back since the last message of the kind 'lost': 3 more",
         "held back since the last message of the kind 'store': 2 more",
     ]
+
+
+def test_a_handler_that_raises_reaches_nobody_who_reports(
+    diagnostics: Diagnostics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recording goes on, whatever an application's logging does."""
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError(record.getMessage())
+
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    logger = logging.getLogger("muniment")
+    handler = Broken()
+    logger.addHandler(handler)
+    try:
+        diagnostics.report(logging.ERROR, "lost", "events are lost")
+        diagnostics.info("the spool is drained")
+        diagnostics.tell_rest()
+    finally:
+        logger.removeHandler(handler)

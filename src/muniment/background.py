@@ -77,6 +77,7 @@ class Background:
         begun = cls(store, spool, losses, recorder, indexer)
         begun._opening = opening
         await recorder.start(spooling=not opening.done())
+        opening.add_done_callback(lambda _: recorder.look_again())
         indexer.start()
         return begun
 
@@ -111,8 +112,12 @@ class Background:
 
     async def close(self) -> None:
         """Make everything durable that was recorded, and release the store."""
-        await self.recorder.close()
-        await self._indexer.close()
-        if self._opening is not None:
-            self._opening.cancel()
-        await self._store.close()
+        try:
+            await self.recorder.close()
+        finally:
+            try:
+                await self._indexer.close()
+            finally:
+                if self._opening is not None:
+                    self._opening.cancel()
+                await self._store.close()

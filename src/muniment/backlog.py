@@ -54,6 +54,7 @@ class Backlog:
 
         Changed in the spool's thread only, together with what is in the spool.
         """
+        self.is_closed = False
         self._is_ending = False
         """Whether the store takes what is left, and that is little."""
         self.drained = 0
@@ -86,6 +87,8 @@ class Backlog:
 
         What is left stays there, for the next process.
         """
+        if self.is_closed:
+            return
         if self._task is not None:
             self._stopping.set()
             self._wake.set()
@@ -94,6 +97,7 @@ class Backlog:
             self._task.cancel()
             await asyncio.wait({self._task})
             self._task = None
+        self.is_closed = True
         await self.in_thread(self._spool.close)
         self._thread.shutdown(wait=False)
 
@@ -257,8 +261,11 @@ class Backlog:
         events = await self.in_thread(lambda: self._spool.peek(_AT_ONCE))
         if events:
             await self._store_some(events)
-            self._is_ending = self._spool.pending <= _AT_ONCE
-            self._ended.clear()
+            if self._spool.pending <= _AT_ONCE:
+                self._is_ending = True
+                self._ended.clear()
+            else:
+                self._let_go()
             return
         self._wake.clear()
         if await self.in_thread(self._end):

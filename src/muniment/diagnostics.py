@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections.abc import Callable
 from typing import Final
 
@@ -30,16 +31,22 @@ class Diagnostics:
         held_back = self._held_back.pop(kind, 0)
         if held_back:
             message += f" (and {held_back} more times since the last such message)"
-        self._logger.log(level, message, *values)
+        self._log(level, message, *values)
 
     def info(self, message: str, *values: object) -> None:
         """Log at INFO, every time."""
-        self._logger.info(message, *values)
+        self._log(logging.INFO, message, *values)
 
     def tell_rest(self) -> None:
         """Log how many messages of each kind were held back since the last one was logged."""
         held_back, self._held_back = self._held_back, {}
         for kind, count in held_back.items():
-            self._logger.warning(
-                "held back since the last message of the kind %r: %d more", kind, count
-            )
+            message = "held back since the last message of the kind %r: %d more"
+            self._log(logging.WARNING, message, kind, count)
+
+    def _log(self, level: int, message: str, *values: object) -> None:
+        try:
+            self._logger.log(level, message, *values)
+        except Exception:  # noqa: BLE001 - a handler that raises must not end recording
+            if logging.raiseExceptions:
+                traceback.print_exc()

@@ -59,11 +59,12 @@ class Losses:
         self._clock = clock
         self._lock = threading.RLock()  # a signal handler may emit, and lose, while we hold it
         self._by_tenant: dict[str, Loss] = {}
+        self._kept: list[tuple[Loss, Sealed]] = []
         self.total = 0
         self._last: float | None = None
 
     def __bool__(self) -> bool:
-        return bool(self._by_tenant)
+        return bool(self._by_tenant or self._kept)
 
     @property
     def seconds_since_last(self) -> float | None:
@@ -85,11 +86,17 @@ class Losses:
         for loss in losses:
             self._add(loss)
 
-    def take(self) -> list[tuple[Loss, Sealed]]:
-        """All losses with their sealed events; none are kept."""
+    def keep(self, taken: Sequence[tuple[Loss, Sealed]]) -> None:
+        """Add what was taken and may be recorded or not: it will be taken as the same events."""
         with self._lock:
+            self._kept.extend(taken)
+
+    def take(self) -> list[tuple[Loss, Sealed]]:
+        """All losses with their sealed events; none are left."""
+        with self._lock:
+            kept, self._kept = self._kept, []
             taken, self._by_tenant = self._by_tenant, {}
-        return [(loss, self._sealed(loss)) for loss in taken.values()]
+        return [*kept, *((loss, self._sealed(loss)) for loss in taken.values())]
 
     def _count_one(self, tenant_id: str, moment: datetime, reason: str) -> None:
         text = reason[:_LONG_REASON].encode("utf-8", "backslashreplace").decode()

@@ -100,12 +100,15 @@ class Recorder:
     async def close(self) -> None:
         """Place everything that is queued, in the store or in the spool; then stop."""
         task, self._task = self._task, None
-        if task is None or task.done():
+        if task is None:
             return
         self._intake.close()
         self._closing = True
         self._wake.set()
         await asyncio.wait({task})
+        if task.cancelled() or task.exception() is not None:
+            await self._abandon()
+            return
         await self._record_losses()
         await self._backlog.close(self._settings.deadline)
 
@@ -191,6 +194,10 @@ class Recorder:
         """The result of `work`, or `StoreUnavailable` once it is late."""
         return await self._backlog.in_time(work, seconds)
 
+    def look_again(self) -> None:
+        """Say that the store may be there now; in the loop's own thread."""
+        self._backlog.wake()
+
     def recount(self) -> None:
         """Have what was put aside in the spool counted anew, soon; from any thread."""
         self._backlog.recount()
@@ -215,8 +222,8 @@ class Recorder:
                 elif self._closing and self._intake.is_idle:
                     return
                 else:
-                    self._wake.clear()
                     await self._wake.wait()
+                    self._wake.clear()  # before we look: what comes from here on wakes us again
                     if self._losses and not self._intake:
                         await self._record_losses()
         except asyncio.CancelledError:
@@ -224,7 +231,9 @@ class Recorder:
             raise
 
     async def _abandon(self) -> None:
-        """The loop ends under us, without `close`: what is queued goes to the spool, in one go."""
+        """The loop ends under us: what is queued goes to the spool. Safe to call twice."""
+        if self._backlog.is_closed:
+            return
         self._intake.close()
         await self._backlog.in_thread(self._spill)
         self._intake.finish()
@@ -253,7 +262,8 @@ class Recorder:
         events = [queued.event for queued in batch]
         problem: SpoolError | None = None
         try:
-            if await self._backlog.take(events, until=until, unless=self._is_spooled):
+            half = until - self._settings.deadline / 2  # the other half is the store's own
+            if await self._backlog.take(events, until=half, unless=self._is_spooled):
                 self._place_spooled(batch)
                 return
         except SpoolError as error:
@@ -361,9 +371,9 @@ class Recorder:
 
     def _fail(self, batch: Sequence[Queued], error: NotDurable) -> None:
         """Nothing could take the batch: count it, and tell those who wait."""
-        self._drop([queued.event for queued in batch], str(error))
         for queued in batch:
             queued.place(Placement("lost", error=error))
+        self._drop([queued.event for queued in batch], str(error))
 
     def _drop(self, events: Sequence[Sealed], reason: str) -> None:
         self._losses.count(events, reason)
@@ -377,6 +387,9 @@ class Recorder:
             until = self._loop.time() + self._settings.deadline
             if taken and not await self._backlog.take(events, until=until):
                 await self._backlog.store(events, self._settings.deadline)
+        except asyncio.CancelledError:
+            self._losses.keep(taken)  # they may be stored: tried again, they are the same events
+            raise
         except Exception as error:  # noqa: BLE001 - recording must go on, whatever it is
             try:
                 await self._backlog.append(events)

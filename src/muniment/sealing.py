@@ -22,7 +22,7 @@ from muniment.canonical import (
 from muniment.checks import wrong_type
 from muniment.errors import InvalidEvent, MunimentError
 from muniment.event import TO_BE_MADE, Actor, Change, Context, Event, Outcome, Target
-from muniment.event_id import make_event_id
+from muniment.event_id import EPOCH, make_event_id
 from muniment.processors import Processor, stamped_fields
 from muniment.query import index_terms
 from muniment.stores.base import Sealed
@@ -146,6 +146,8 @@ class Sealer:
         if self._tenant_id is not None:
             given.setdefault("tenant_id", self._tenant_id)
         now = self._clock()
+        if now < EPOCH:
+            raise InvalidEvent("occurred_at", "is before 1970 by this machine's clock")
         event = Event(action=action, event_id=TO_BE_MADE, occurred_at=now, recorded_at=now, **given)
         self._check_tenant(event)
         return event

@@ -190,8 +190,8 @@ def test_partitions_made_later_are_as_secure(own_place: Secured) -> None:
     assert "permission denied" in stranger.stderr
 
 
-def test_the_keeper_erases_a_body_and_nothing_else(own_place: Secured) -> None:
-    """The keeper may set a body to NULL; the leaf hash and all else stay."""
+def test_the_keeper_erases_a_body_and_rewrites_nothing(own_place: Secured) -> None:
+    """The keeper may set a body to NULL; the leaf hash stays, and no other text takes its place."""
     erased = own_place.run(
         "UPDATE muniment.events SET body = NULL WHERE tenant_id = 'acme'", own_place.keeper
     )

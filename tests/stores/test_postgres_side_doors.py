@@ -179,6 +179,18 @@ def test_no_event_is_written_as_erased(place: Secured) -> None:
     assert "row-level security" in done.stderr
 
 
+def test_a_term_that_no_index_holds_stops_the_index_for_nobody(own_place: Secured) -> None:
+    """A bound writer may write such a term by hand; all other events are indexed all the same."""
+    (there,) = own_place.answer("SELECT max(event_id::text) FROM muniment.events")
+    random = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 400) n)"
+    own_place.answer(
+        f"{_INSERT} VALUES ('acme', '{there[:-4]}ffff', {_HASH}, "
+        f"E'\\x1faction:' || {random} || E'\\x1factor:u1\\x1f', '{{}}')",
+        own_place.acme_writer,
+    )
+    assert own_place.answer("SELECT muniment.index_pending(100)", own_place.acme_writer) == ["1"]
+
+
 def test_a_type_of_the_callers_own_gets_no_rights(own_place: Secured) -> None:
     """The functions that run as the owner don't take a caller's type for the built-in one."""
     domains = "".join(

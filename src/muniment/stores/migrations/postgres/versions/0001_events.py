@@ -300,12 +300,15 @@ INDEXING = (
             INSERT INTO muniment.postings (tenant_id, term, event_id)
             SELECT tenant_id, term, event_id FROM batch,
                 LATERAL string_to_table('*' || rtrim(terms, E'\\x1f'), E'\\x1f') AS term
+            -- Ours are shorter. One that an index can't hold must not stop it for everybody.
+            WHERE octet_length(term) <= 2000
             ORDER BY tenant_id, term, event_id
             ON CONFLICT DO NOTHING
         ), named AS (
             INSERT INTO muniment.actions (tenant_id, action)
             SELECT DISTINCT tenant_id, substr(split_part(terms, E'\\x1f', 2), length('action:') + 1)
-            FROM batch ORDER BY 1, 2
+            FROM batch WHERE octet_length(split_part(terms, E'\\x1f', 2)) <= 2000
+            ORDER BY 1, 2
             ON CONFLICT DO NOTHING
         )
         SELECT count(*) INTO done FROM batch;
