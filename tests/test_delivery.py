@@ -636,3 +636,31 @@ async def test_a_postgres_that_crashes_under_load_loses_and_doubles_nothing(
 
         assert Counter(await _ids(log)) == Counter(acknowledged)
         assert (await _counts(log))["spooled"] > 0
+
+
+def test_a_log_in_a_task_closes_well_when_the_loop_cancels_all_tasks(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    """`asyncio.run` cancels the log's own tasks too: what was emitted is kept, nothing raises."""
+    held: list[asyncio.Task[None]] = []
+
+    async def hold(is_open: asyncio.Event) -> None:
+        async with AuditLog.open(sqlite_url, spool_dir=tmp_path / "spool") as log:
+            log.emit("login", tenant_id="acme")
+            is_open.set()
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        is_open = asyncio.Event()
+        held.append(asyncio.create_task(hold(is_open)))
+        await is_open.wait()
+
+    async def found() -> int:
+        async with AuditLog.open(sqlite_url, spool_dir=tmp_path / "spool"):
+            pass  # drains the spool
+        async with AuditLog.open(sqlite_url, spool_dir=tmp_path / "spool") as log:
+            return len((await log.search(tenant_id="acme")).events)
+
+    asyncio.run(main())
+    assert held[0].cancelled()
+    assert asyncio.run(found()) == 1
