@@ -25,8 +25,9 @@ from rich.table import Table
 
 from bench.measuring import percentile
 from bench.postgres import running_server
-from bench.trail import SOUGHT, TENANTS, now, trail
+from bench.trail import SOUGHT, TENANTS, trail
 from muniment.actions import standard_catalogue
+from muniment.sealing import utc_now
 from muniment.searching import Searcher
 from muniment.stores import open_store
 from muniment.stores.base import Store
@@ -57,7 +58,7 @@ class Pages(msgspec.Struct, frozen=True, kw_only=True):
 async def record_trail(store: Store, count: int, show: Console) -> None:
     """Record and index a trail of `count` events."""
     began = perf_counter()
-    events = trail(count, now())
+    events = trail(count, utc_now())
     while batch := list(islice(events, _APPENDED)):
         await store.append(batch)
     show.print(f"  {count:,} events recorded in {perf_counter() - began:,.0f} s", highlight=False)
@@ -73,7 +74,7 @@ async def time_pages(
     """Time the first page of each filter and value."""
     measured = []
     async with opened(url) as store:
-        searcher = Searcher(store, standard_catalogue(), tenant_id=None, clock=now)
+        searcher = Searcher(store, standard_catalogue(), tenant_id=None, clock=utc_now)
         for filter_name, value_name, value in _values():
             given: dict[str, Any] = {filter_name: value} if filter_name != "none" else {}
             if tenant is not None:
@@ -101,7 +102,7 @@ async def time_pages(
 def _values() -> Iterator[tuple[str, str, Any]]:
     yield "none", "common", None
     yield "since", "common", "30d"
-    yield "until", "rare", now().replace(year=now().year - 5)
+    yield "until", "rare", utc_now().replace(year=utc_now().year - 5)
     for sought in SOUGHT:
         for value_name in ("common", "rare", "absent"):
             yield sought.name, value_name, getattr(sought, value_name)

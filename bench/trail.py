@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from bench.workload import DETAILS
@@ -92,8 +92,3 @@ def _event(tenant: str, k: int, moment: datetime, is_rare: bool) -> Event:  # no
         context=Context(request_id="q-common", trace_id="t-common", run_id="r-common"),
         details=DETAILS,
     )
-
-
-def now() -> datetime:
-    """This moment."""
-    return datetime.now(UTC)

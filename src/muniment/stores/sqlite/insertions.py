@@ -1,6 +1,6 @@
 """Many rows in few statements.
 
-A thread that runs a statement waits some ten times for the interpreter's lock, and where another
+A thread that runs a statement waits for the interpreter's lock more than once, and where another
 thread computes, each of these waits takes `sys.getswitchinterval()`, 5 ms. An `executemany` of
 2,000 rows, which runs 2,000 statements, then takes minutes, in a transaction that others wait for.
 """
