@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 import enum
-import hashlib
 import json
 import math
 import struct
@@ -28,7 +27,6 @@ from muniment.canonical import (
     canonical_json,
     decode,
     encode,
-    leaf_hash,
 )
 from muniment.errors import InvalidEvent
 from muniment.event import Actor, Change, Context, Event, Outcome, Target
@@ -507,12 +505,3 @@ def test_an_event_that_is_decoded_can_be_encoded(fields: dict[str, Any]) -> None
     except InvalidEvent:
         return
     assert decode(encode(event)) == event
-
-
-def test_a_leaf_hash_is_sha256_over_a_zero_byte_and_the_body() -> None:
-    """The leaf hash is RFC 6962's: that of the empty leaf is well known."""
-    body = encode(_event({}))
-    assert leaf_hash(body) == hashlib.sha256(b"\x00" + body).digest()
-    assert leaf_hash(b"").hex() == (
-        "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
-    )

@@ -1,6 +1,6 @@
 """Event <-> body: RFC 8785 (JCS) canonical JSON, one encoding for each event.
 
-The body's bytes are what is stored, hashed as a leaf (RFC 6962, section 2.1) and exported as one
+The body's bytes are what is stored, hashed as a leaf (`merkle.leaf_hash`) and exported as one
 line of JSONL. msgspec's fast encoder serves events on which it agrees with JCS byte for byte; the
 rest (integral or tiny floats, keys beyond ASCII) go through the encoder below.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import hashlib
 import itertools
 import json
 import math
@@ -89,11 +88,6 @@ def decode(body: bytes | str) -> Event:
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         field, problem = _locate(error)
         raise InvalidEvent(field, problem) from None
-
-
-def leaf_hash(body: bytes) -> bytes:
-    """SHA-256 over 0x00 and the body: the body's leaf hash (RFC 6962, section 2.1)."""
-    return hashlib.sha256(b"\x00" + body).digest()
 
 
 def canonical_json(value: Any) -> bytes:

@@ -109,3 +109,19 @@ class WrongProcess(LogClosed):
 
 class EventNotFound(MunimentError, LookupError):
     """No such event, or it belongs to another tenant."""
+
+
+class VerificationError(MunimentError):
+    """A proof, signature or checkpoint does not hold."""
+
+
+class NotPublished(MunimentError):
+    """The event is not under a published checkpoint yet."""
+
+
+class InvalidKey(InvalidConfig):
+    """A key isn't one, or its file can be read by others."""
+
+
+class AnchorError(MunimentError):
+    """A checkpoint could not be put where the database's owner can't rewrite it."""

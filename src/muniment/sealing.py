@@ -16,13 +16,13 @@ from muniment.canonical import (
     MAX_DETAILS_BYTES,
     encode,
     encode_snapshot,
-    leaf_hash,
     take_snapshot,
 )
 from muniment.checks import wrong_type
 from muniment.errors import InvalidEvent, MunimentError
 from muniment.event import TO_BE_MADE, Actor, Change, Context, Event, Outcome, Target
 from muniment.event_id import EPOCH, make_event_id
+from muniment.merkle import leaf_hash
 from muniment.processors import Processor, stamped_fields
 from muniment.query import index_terms
 from muniment.stores.base import Sealed

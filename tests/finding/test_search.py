@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from muniment import Actor, AuditLog, Context, Event, Outcome, Target
 from muniment.actions import Category, standard_catalogue
-from muniment.canonical import encode, leaf_hash
+from muniment.canonical import encode
 from muniment.errors import EventNotFound, InvalidQuery
 from muniment.event_id import make_event_id
+from muniment.merkle import leaf_hash
 from muniment.query import MAX_ALTERNATIVES, make_filter
 from muniment.stores import open_store
 from tests.servers.postgres import Postgres

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from muniment import Actor, AuditAction, AuditLog, Change, Context, Event, Outcome, Target, enrich
-from muniment.canonical import leaf_hash
+from muniment.merkle import leaf_hash
 from muniment.errors import (
     Conflict,
     InvalidConfig,

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from muniment import canonical
 from muniment.cli.app import App, open_log, run
 from muniment.cli.filters import filter_options, filters_of
 from muniment.cli.formats import FORMATS, body_of, write_bytes, writer_of
 from muniment.cli.progress import Progress
 from muniment.cli.render import details_of, line_of, messages, output, sheet_of
 from muniment.event import Event
+from muniment.merkle import leaf_hash
 
 _PAGE = 1000
 
@@ -118,7 +118,7 @@ async def _show(app: App, event_id: str, tenant_id: str | None, *, as_table: boo
             return
         console = output()
         info = log.catalogue.describe(event.action)
-        console.print(sheet_of(event, info, canonical.leaf_hash(body)))
+        console.print(sheet_of(event, info, leaf_hash(body)))
         if event.details:
             console.print("details", style="dim")
             for line in details_of(event):

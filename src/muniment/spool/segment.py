@@ -24,7 +24,7 @@ from typing import Final, Self
 
 import msgspec
 
-from muniment.canonical import leaf_hash
+from muniment.merkle import leaf_hash
 from muniment.spool.directory import HeldDirectory, write_all
 from muniment.stores.base import Sealed
 
