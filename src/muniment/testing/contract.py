@@ -14,10 +14,10 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from muniment.canonical import leaf_hash
 from muniment.errors import EventRefused
 from muniment.event import Actor, Target
 from muniment.event_id import lowest_id_at
+from muniment.merkle import leaf_hash
 from muniment.query import Clause
 from muniment.sealing import Sealer
 from muniment.stores.base import Sealed, Selection, Sequenced, Store, StoredEvent

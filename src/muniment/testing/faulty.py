@@ -26,6 +26,7 @@ class FaultyStore(Store):
     def __init__(self, store: Store) -> None:
         self.url = store.url
         self.index_step = store.index_step
+        self.trees = store.trees
         self.appended: list[int] = []
         self._store = store
         self._healed = asyncio.Event()

@@ -24,14 +24,14 @@ def append(connection: sqlite3.Connection, batch: Sequence[Sealed]) -> dict[int,
         statements = list(insertions(connection, _EVENTS, list(map(_columns, batch))))
         try:
             # A single statement is a transaction of its own.
-            with _transaction(connection) if len(statements) > 1 else contextlib.nullcontext():
+            with transaction(connection) if len(statements) > 1 else contextlib.nullcontext():
                 for sql, values in statements:
                     connection.execute(sql, values)
         except sqlite3.IntegrityError:
             pass  # some may be there already
         else:
             return {}
-    with _transaction(connection):
+    with transaction(connection):
         return {
             n: found
             for n, event in enumerate(batch)
@@ -40,7 +40,8 @@ def append(connection: sqlite3.Connection, batch: Sequence[Sealed]) -> dict[int,
 
 
 @contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """A transaction that may write from its start; rolled back if it does not end well."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -78,7 +79,7 @@ def append_one(connection: sqlite3.Connection, event: Sealed) -> StoredEvent | N
 
 def index(connection: sqlite3.Connection, limit: int) -> int:
     """Index up to `limit` events; returns how many."""
-    with _transaction(connection):
+    with transaction(connection):
         (start,) = connection.execute("SELECT seq FROM muniment_index_state").fetchone()
         rows = connection.execute(
             "SELECT seq, tenant_id, event_id, terms FROM muniment_events WHERE seq >= ? "

@@ -21,8 +21,18 @@ def insertions(
 ) -> Iterator[tuple[str, list[Any]]]:
     """The statements, each with its values, that insert `rows`, all of one length.
 
-    `insert` is a statement up to its values. Statements come in few lengths, for each of them takes
-    a place in the connection's cache.
+    `insert` is a statement up to its values.
+    """
+    for select, values in selections(connection, rows):
+        yield f"{insert} {select}", values
+
+
+def selections(
+    connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]
+) -> Iterator[tuple[str, list[Any]]]:
+    """Queries, each with its values, that give `rows`, all of one length, as column1 to columnN.
+
+    They come in few lengths, for each of them takes a place in the connection's cache.
     """
     if not rows:
         return
@@ -34,12 +44,12 @@ def insertions(
         count = len(part)
         values = [value for row in part for value in row]
         if count <= _EXACT:
-            yield f"{insert} {_placeholders(count, width)}", values
+            yield _placeholders(count, width), values
         else:
             length = 1 << (count - 1).bit_length()
             values.extend([None] * (width * (length - count)))
             values.append(count)
-            yield f"{insert} SELECT * FROM ({_placeholders(length, width)}) LIMIT ?", values
+            yield f"SELECT * FROM ({_placeholders(length, width)}) LIMIT ?", values
 
 
 @functools.cache

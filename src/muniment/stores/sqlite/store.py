@@ -39,6 +39,7 @@ from muniment.stores.schema import EVERY_EVENT, SQLITE_PREFIX, SQLITE_REVISION, 
 from muniment.stores.selecting import Statements
 from muniment.stores.sqlite.append import STORED, append, append_one, blob, index, stored
 from muniment.stores.sqlite.connections import Connections
+from muniment.stores.sqlite.trees import SqliteTrees
 
 _READERS: Final = 3
 _GET_ANY: Final = f"""
@@ -84,6 +85,7 @@ class SqliteStore(Store):
         self._readers: ThreadPoolExecutor | None = None
         self._connections = Connections(path, busy_timeout=busy_timeout)
         self._is_prepared = False
+        self.trees = SqliteTrees(path, read=self._read, write=self._write_prepared)
 
     async def open(self) -> None:
         await self._write(self._prepare)

@@ -1,0 +1,340 @@
+"""The trees of a SQLite store. What a pass integrates is read and hashed beside the writer."""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+
+from muniment.errors import StoreError
+from muniment.stores.sqlite.append import blob, transaction
+from muniment.stores.sqlite.insertions import insertions, selections
+from muniment.stores.trees import (
+    ID_BYTES,
+    Bundle,
+    Grow,
+    Growth,
+    Lag,
+    PendingEvent,
+    Published,
+    RowCounts,
+    Tree,
+    Trees,
+)
+from muniment.tiles import TILE_WIDTH, Tile, tile_hashes
+
+_T = TypeVar("_T")
+_TREE: Final = "SELECT tenant_id, tree_size, edge, published_size FROM muniment_trees"
+_CHECKPOINT: Final = "SELECT tenant_id, tree_size, root_hash, note FROM muniment_checkpoints"
+_PENDING: Final = """
+    SELECT seq, tenant_id, event_id, leaf_hash FROM muniment_events
+    WHERE seq > ? ORDER BY seq LIMIT ?
+"""
+_OLDEST_PENDING: Final = """
+    SELECT json_extract(body, '$.recorded_at'), event_id FROM muniment_events
+    WHERE seq > (SELECT seq FROM muniment_sequencer_state) ORDER BY seq LIMIT 1
+"""
+# Of what was taken as one read, so that another process's pass in between is noticed.
+_ADVANCE: Final = "UPDATE muniment_sequencer_state SET seq = ? WHERE seq = ?"
+_BUNDLE_OF: Final = """
+    SELECT bundle_index, event_ids FROM muniment_bundles
+    WHERE tenant_id = ? AND first_seq <= (SELECT seq FROM muniment_events
+                                          WHERE tenant_id = ? AND event_id = ?)
+    ORDER BY first_seq DESC LIMIT 1
+"""
+_PUBLISH: Final = """
+    UPDATE muniment_trees SET published_size = ?
+    WHERE tenant_id = ? AND published_size = ? AND tree_size >= ? AND published_size < ?
+"""
+
+
+class Runner(Protocol):
+    """Runs work with a connection, in one of the store's threads."""
+
+    def __call__(self, work: Callable[[sqlite3.Connection], _T], /) -> Awaitable[_T]:
+        """What the work gives."""
+
+
+class SqliteTrees(Trees):
+    """Trees beside the events of one file. `read` and `write` are the store's."""
+
+    def __init__(self, path: Path, *, read: Runner, write: Runner) -> None:
+        self._lock_file = path.with_name(f"{path.name}-sequencer")
+        self._read = read
+        self._write = write
+
+    # --- the sequencer's side
+
+    async def why_not(self) -> str | None:
+        return None
+
+    async def integrate(self, limit: int, grow: Grow) -> int:
+        def prepare(connection: sqlite3.Connection) -> tuple[int, int, int, list[Growth]]:
+            with _snapshot(connection):
+                (start,) = connection.execute("SELECT seq FROM muniment_sequencer_state").fetchone()
+                rows = connection.execute(_PENDING, (start, limit)).fetchall()
+                known = _trees_of(connection, {row[1] for row in rows})
+            events = [PendingEvent(str(row[0]), *row[1:]) for row in rows]
+            growths = list(grow(events, known)) if events else []
+            return len(rows), start, rows[-1][0] if rows else start, growths
+
+        with _elected(self._lock_file) as is_elected:
+            if not is_elected:
+                return 0
+            count, start, reached, growths = await self._read(prepare)
+            if not count:
+                return 0
+
+            def store(connection: sqlite3.Connection) -> bool:
+                with transaction(connection):
+                    if not connection.execute(_ADVANCE, (reached, start)).rowcount:
+                        return False
+                    _store(connection, growths)
+                return True
+
+            return count if await self._write(store) else 0
+
+    async def unpublished(self, limit: int) -> list[Tree]:
+        sql = f"{_TREE} WHERE tree_size > published_size ORDER BY tenant_id LIMIT ?"
+        return [_tree(row) for row in await self._rows(sql, limit)]
+
+    async def publish(self, checkpoints: Sequence[Published]) -> list[str]:
+        def run(connection: sqlite3.Connection) -> list[str]:
+            kept: list[Published] = []
+            refused: list[Published] = []
+            with transaction(connection):
+                for each in checkpoints:
+                    size = each.tree_size
+                    values = (size, each.tenant_id, each.previous_size, size, size)
+                    taken = connection.execute(_PUBLISH, values).rowcount
+                    (kept if taken else refused).append(each)
+                columns = "(tenant_id, tree_size, root_hash, note)"
+                rows = [(e.tenant_id, e.tree_size, e.root_hash, e.note) for e in kept]
+                _insert(connection, f"INSERT INTO muniment_checkpoints {columns}", rows)
+            return [each.tenant_id for each in refused]
+
+        return await self._write(run)
+
+    async def unanchored(self, limit: int) -> list[Published]:
+        sql = """
+            SELECT t.tenant_id, c.tree_size, c.root_hash, c.note FROM muniment_trees t
+            JOIN muniment_checkpoints c
+                ON c.tenant_id = t.tenant_id AND c.tree_size = t.published_size
+            WHERE t.published_size > t.anchored_size ORDER BY t.tenant_id LIMIT ?
+        """
+        return [_published(row) for row in await self._rows(sql, limit)]
+
+    async def mark_anchored(self, checkpoints: Iterable[tuple[str, int]]) -> None:
+        sql = """
+            UPDATE muniment_trees SET anchored_size = ?
+            WHERE tenant_id = ? AND anchored_size < ? AND published_size >= ?
+        """
+
+        def run(connection: sqlite3.Connection) -> None:
+            with transaction(connection):
+                for tenant_id, size in checkpoints:
+                    connection.execute(sql, (size, tenant_id, size, size))
+
+        await self._write(run)
+
+    async def add_signatures(self, tenant_id: str, tree_size: int, lines: str) -> None:
+        sql = """
+            UPDATE muniment_checkpoints SET note = note || ?
+            WHERE tenant_id = ? AND tree_size = ? AND instr(note, char(10) || ?) = 0
+        """
+
+        def run(connection: sqlite3.Connection) -> None:
+            with transaction(connection):
+                for line in lines.splitlines(keepends=True):
+                    connection.execute(sql, (line, tenant_id, tree_size, line))
+
+        await self._write(run)
+
+    async def lag(self) -> Lag:
+        rows = await self._rows(_OLDEST_PENDING)
+        if not rows:
+            return Lag()
+        recorded_at, event_id = rows[0]
+        try:
+            then = datetime.fromisoformat(recorded_at).timestamp()
+        except (TypeError, ValueError):  # its body was erased, or altered
+            then = int.from_bytes(event_id[:6], "big") / 1000
+        return Lag(seconds=max(0.0, time.time() - then))
+
+    # --- everybody's side
+
+    async def tree(self, tenant_id: str) -> Tree | None:
+        rows = await self._rows(f"{_TREE} WHERE tenant_id = ?", tenant_id)
+        return _tree(rows[0]) if rows else None
+
+    async def trees(self, after: str | None, limit: int) -> list[Tree]:
+        sql = f"{_TREE} WHERE tenant_id > ? ORDER BY tenant_id LIMIT ?"
+        return [_tree(row) for row in await self._rows(sql, after or "", limit)]
+
+    async def tiles(self, tenant_id: str, wanted: Collection[Tile]) -> dict[Tile, bytes]:
+        def run(connection: sqlite3.Connection) -> dict[Tile, bytes]:
+            found: dict[Tile, bytes] = {}
+            for select, values in selections(connection, list(wanted)):
+                rows = connection.execute(
+                    f"SELECT level, tile_index, hashes FROM ({select}) AS wanted "
+                    "CROSS JOIN muniment_tiles ON tenant_id = ? AND level = wanted.column1 "
+                    "AND tile_index = wanted.column2",
+                    [*values, tenant_id],
+                )
+                found.update(((level, index), hashes) for level, index, hashes in rows)
+            return found
+
+        return await self._read(run)
+
+    async def bundles(self, tenant_id: str, first: int, count: int) -> list[Bundle]:
+        sql = """
+            SELECT bundle_index, first_seq, event_ids FROM muniment_bundles
+            WHERE tenant_id = ? AND bundle_index BETWEEN ? AND ? ORDER BY bundle_index
+        """
+        rows = await self._rows(sql, tenant_id, first, first + count - 1)
+        return [
+            Bundle(index=index, first_position=str(seq), event_ids=ids) for index, seq, ids in rows
+        ]
+
+    async def row_counts(self, tenant_id: str) -> RowCounts:
+        counted = ", ".join(
+            f"(SELECT count(*) FROM muniment_{table} WHERE tenant_id = ?1)"
+            for table in ("tiles", "bundles", "checkpoints")
+        )
+        ((tiles, bundles, checkpoints),) = await self._rows(f"SELECT {counted}", tenant_id)
+        return RowCounts(tiles=tiles, bundles=bundles, checkpoints=checkpoints)
+
+    async def leaf_index(self, tenant_id: str, event_id: str) -> int | None:
+        wanted = blob(event_id)
+        for index, event_ids in await self._rows(_BUNDLE_OF, tenant_id, tenant_id, wanted):
+            for place in range(0, len(event_ids), ID_BYTES):
+                if event_ids[place : place + ID_BYTES] == wanted:
+                    return int(index) * TILE_WIDTH + place // ID_BYTES
+        return None
+
+    async def checkpoint(self, tenant_id: str, tree_size: int | None = None) -> Published | None:
+        sql = f"""
+            {_CHECKPOINT} WHERE tenant_id = ?1 AND tree_size = coalesce(?2, (
+                SELECT max(tree_size) FROM muniment_checkpoints WHERE tenant_id = ?1))
+        """
+        rows = await self._rows(sql, tenant_id, tree_size)
+        return _published(rows[0]) if rows else None
+
+    async def checkpoints(self, tenant_id: str, after: int, limit: int) -> list[Published]:
+        sql = f"{_CHECKPOINT} WHERE tenant_id = ? AND tree_size > ? ORDER BY tree_size LIMIT ?"
+        return [_published(row) for row in await self._rows(sql, tenant_id, after, limit)]
+
+    async def integrated_to(self) -> str | None:
+        ((seq,),) = await self._rows("SELECT seq FROM muniment_sequencer_state")
+        return str(seq) if seq else None
+
+    async def _rows(self, sql: str, *values: Any) -> list[Any]:
+        return await self._read(lambda connection: connection.execute(sql, values).fetchall())
+
+
+@contextmanager
+def _elected(lock_file: Path) -> Iterator[bool]:
+    """Whether this is the one that sequences now. The lock lies beside the database.
+
+    It only saves work: what a pass may store is decided by the compare-and-swap of its transaction.
+    """
+    try:
+        file = lock_file.open("ab")
+    except OSError as error:
+        raise StoreError(f"{lock_file}: {error.strerror or error}") from error
+    with file:
+        try:
+            # One of the process, not of the open file: a child that is forked does not inherit it.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+@contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _trees_of(connection: sqlite3.Connection, tenants: Collection[str]) -> dict[str, Tree]:
+    found: dict[str, Tree] = {}
+    for select, values in selections(connection, [(tenant,) for tenant in tenants]):
+        for row in connection.execute(f"{_TREE} WHERE tenant_id IN ({select})", values):
+            found[row[0]] = _tree(row)
+    return found
+
+
+def _store(connection: sqlite3.Connection, growths: Sequence[Growth]) -> None:
+    """Put in what trees gain. What is there grows by UPDATE; an upsert would trip the triggers."""
+    trees: tuple[list[Any], list[Any]] = ([], [])
+    tiles: tuple[list[Any], list[Any]] = ([], [])
+    bundles: tuple[list[Any], list[Any]] = ([], [])
+    for growth in growths:
+        tree, old_size = growth.tree, growth.old_size
+        tenant_id = tree.tenant_id
+        trees[old_size == 0].append((tenant_id, tree.tree_size, tree.edge))
+        for (level, index), hashes in growth.tiles.items():
+            is_new = tile_hashes(level, index, old_size) == 0
+            tiles[is_new].append((tenant_id, level, index, hashes))
+        for index, (first, event_ids) in growth.bundles.items():
+            is_new = index * TILE_WIDTH >= old_size
+            bundles[is_new].append((tenant_id, index, int(first), event_ids))
+    _update(
+        connection,
+        "UPDATE muniment_trees AS t SET tree_size = g.column2, edge = g.column3",
+        "t.tenant_id = g.column1",
+        trees[False],
+    )
+    _update(
+        connection,
+        "UPDATE muniment_tiles AS t SET hashes = CAST(t.hashes || g.column4 AS BLOB)",
+        "t.tenant_id = g.column1 AND t.level = g.column2 AND t.tile_index = g.column3",
+        tiles[False],
+    )
+    _update(
+        connection,
+        "UPDATE muniment_bundles AS t SET event_ids = CAST(t.event_ids || g.column4 AS BLOB)",
+        "t.tenant_id = g.column1 AND t.bundle_index = g.column2",
+        bundles[False],
+    )
+    _insert(connection, "INSERT INTO muniment_trees (tenant_id, tree_size, edge)", trees[True])
+    _insert(
+        connection,
+        "INSERT INTO muniment_tiles (tenant_id, level, tile_index, hashes)",
+        tiles[True],
+    )
+    _insert(
+        connection,
+        "INSERT INTO muniment_bundles (tenant_id, bundle_index, first_seq, event_ids)",
+        bundles[True],
+    )
+
+
+def _update(
+    connection: sqlite3.Connection, update: str, matching: str, rows: list[tuple[Any, ...]]
+) -> None:
+    for select, values in selections(connection, rows):
+        connection.execute(f"{update} FROM ({select}) AS g WHERE {matching}", values)
+
+
+def _insert(connection: sqlite3.Connection, insert: str, rows: list[tuple[Any, ...]]) -> None:
+    for sql, values in insertions(connection, insert, rows):
+        connection.execute(sql, values)
+
+
+def _tree(row: Sequence[Any]) -> Tree:
+    return Tree(tenant_id=row[0], tree_size=row[1], edge=row[2], published_size=row[3])
+
+
+def _published(row: Sequence[Any]) -> Published:
+    return Published(tenant_id=row[0], tree_size=row[1], root_hash=row[2], note=row[3])
