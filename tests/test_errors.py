@@ -7,20 +7,24 @@ import pytest
 
 from muniment import errors
 from muniment.errors import (
+    AnchorError,
     Conflict,
     EventNotFound,
     EventRefused,
     InvalidConfig,
     InvalidEvent,
+    InvalidKey,
     InvalidQuery,
     LogClosed,
     MunimentError,
     NotDurable,
+    NotPublished,
     SchemaMismatch,
     SpoolError,
     StoreError,
     StoreUnavailable,
     UnsafeStore,
+    VerificationError,
     WrongProcess,
 )
 
@@ -44,6 +48,10 @@ _ERRORS: list[MunimentError] = [
             LogClosed,
             WrongProcess,
             EventNotFound,
+            VerificationError,
+            NotPublished,
+            InvalidKey,
+            AnchorError,
         )
     ),
 ]

@@ -12,7 +12,19 @@ import pytest
 _ROOT = Path(__file__).parent.parent
 _SOURCE = _ROOT / "src"
 
-_OFFLINE = ("event", "actions", "canonical", "query", "processors")
+_OFFLINE = (
+    "event",
+    "actions",
+    "canonical",
+    "merkle",
+    "tiles",
+    "keys",
+    "checkpoint",
+    "query",
+    "processors",
+    "proofs",
+    "evidence",
+)
 
 # Run in a process of its own: what is imported here already would be found there too.
 _IMPORT_WITH_THE_REST_BLOCKED = """
@@ -70,12 +82,14 @@ def test_every_module_has_its_layer() -> None:
 @pytest.mark.parametrize(
     ("driver", "homes"),
     [
+        ("aiohttp", ("muniment.anchors.http", "muniment.witness.server")),
         ("alembic", ("muniment.stores.migrating", "muniment.stores.migrations")),
         ("asyncpg", ("muniment.stores.postgres",)),
+        ("cryptography", ("muniment.keys",)),
         ("click", ("muniment.cli",)),
         ("prometheus_client", ("muniment.integrations.prometheus",)),
         ("rich", ("muniment.cli",)),
-        ("sqlite3", ("muniment.stores.sqlite", "muniment.importers")),
+        ("sqlite3", ("muniment.stores.sqlite", "muniment.importers", "muniment.witness")),
     ],
 )
 def test_a_driver_is_imported_in_its_own_place_only(driver: str, homes: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""What runs behind an open log: the recorder and the indexer, over an opening store."""
+"""What runs behind an open log: recorder, indexer and sequencer, over an opening store."""
 
 from __future__ import annotations
 
@@ -12,21 +12,30 @@ from muniment.errors import StoreError, StoreUnavailable
 from muniment.indexer import Indexer
 from muniment.losses import Losses
 from muniment.recorder import Recorder, Settings
+from muniment.sequencer import Sequencer, SequencerOptions, make_sequencer
 from muniment.spool import Spool
 from muniment.stores.base import Store
 from muniment.watching import Snapshot
 
 
 class Background:
-    """A recorder and an indexer that have begun. They belong to this process and event loop."""
+    """What has begun behind a log. It belongs to this process and event loop."""
 
     def __init__(
-        self, store: Store, spool: Spool, losses: Losses, recorder: Recorder, indexer: Indexer
+        self,
+        store: Store,
+        spool: Spool,
+        losses: Losses,
+        *,
+        recorder: Recorder,
+        indexer: Indexer,
+        sequencer: Sequencer | None,
     ) -> None:
         self._store = store
         self._spool = spool
         self._losses = losses
         self._indexer = indexer
+        self._sequencer = sequencer
         self._opening: asyncio.Future[None] | None = None
         self.recorder = recorder
         self.process = os.getpid()
@@ -38,6 +47,7 @@ class Background:
         spool: Spool,
         *,
         settings: Settings,
+        sequencing: SequencerOptions | None,
         losses: Losses,
         diagnostics: Diagnostics,
         insist: bool,
@@ -74,11 +84,16 @@ class Background:
             losses=losses,
             on_stored=indexer.recorded,
         )
-        begun = cls(store, spool, losses, recorder, indexer)
+        sequencer: Sequencer | None = None
+        if sequencing is not None:
+            sequencer = make_sequencer(store.trees, sequencing, diagnostics=diagnostics)
+        begun = cls(store, spool, losses, recorder=recorder, indexer=indexer, sequencer=sequencer)
         begun._opening = opening
         await recorder.start(spooling=not opening.done())
         opening.add_done_callback(lambda _: recorder.look_again())
         indexer.start()
+        if sequencer is not None:
+            sequencer.start()
         return begun
 
     def snapshot(self) -> Snapshot:
@@ -101,6 +116,7 @@ class Background:
             quarantined=spool.quarantined,
             drop_seconds=self._losses.seconds_since_last,
             unnoted_losses=bool(self._losses),
+            sequencing=None if self._sequencer is None else self._sequencer.state(),
         )
 
     async def store_figures(self, seconds: float) -> dict[str, Any]:
@@ -117,6 +133,8 @@ class Background:
         finally:
             try:
                 await self._indexer.close()
+                if self._sequencer is not None:
+                    await self._sequencer.close()
             finally:
                 if self._opening is not None:
                     self._opening.cancel()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequen
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, Unpack
 
 from muniment.action_scope import ActionScope, scope
 from muniment.actions import Catalogue, standard_catalogue
@@ -30,21 +30,25 @@ from muniment.event import SYSTEM_TENANT, Event
 from muniment.intake import Placement
 from muniment.losses import LOSS_ACTION, Losses
 from muniment.processors import Processor
-from muniment.query import Order, Page
+from muniment.reading import ReadableLog
 from muniment.receipts import Receipt, lost_receipt, receipt_for, receipts_for
 from muniment.recorder import Settings
 from muniment.sealing import EventFields, Sealer, given, utc_now
 from muniment.searching import Searcher
+from muniment.sequencer import DEFAULT_INTERVAL, sequencer_options
 from muniment.spool import Spool
 from muniment.stores import open_store
 from muniment.stores.base import Sealed, Store
 from muniment.watching import Health, Snapshot, health_of
 
+if TYPE_CHECKING:  # `cryptography` is loaded only where there is a key to sign with
+    from muniment.keys import SigningKey
+
 OnError = Literal["raise", "log"]
 _SEALED_AT_ONCE: Final = 500
 
 
-class AuditLog:
+class AuditLog(ReadableLog):
     """An audit log over a store. Make one with `AuditLog.open` and use it with `async with`.
 
     It belongs to the process and event loop in which it was opened; `emit` may be called from any
@@ -65,6 +69,10 @@ class AuditLog:
         max_queue: int = 20_000,
         overflow: Literal["spool", "drop"] = "spool",
         max_details_bytes: int = MAX_DETAILS_BYTES,
+        sequence: bool = True,
+        sequence_interval: float = DEFAULT_INTERVAL,
+        signing_keys: Sequence[SigningKey] | None = None,
+        anchors: Sequence[str] | None = None,
         clock: Callable[[], datetime] = utc_now,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -102,6 +110,11 @@ class AuditLog:
         self._settings = Settings(
             deadline=deadline, max_batch=max_batch, max_queue=max_queue, overflow=overflow
         )
+        self._sequencing = (
+            sequencer_options(keys=signing_keys, anchors=anchors, interval=sequence_interval)
+            if sequence
+            else None
+        )
         self._background: Background | None = None
 
     @classmethod
@@ -112,7 +125,9 @@ class AuditLog:
         "log" (never break the caller); `processors` run over each event; `deadline` (seconds) is
         how long the store may take before events go to the spool in `spool_dir`; `overflow` is
         what `emit` does when `max_queue` events wait ("spool" or "drop", which is counted);
-        `store_options` go to the store. Raises `InvalidConfig`; entering it raises
+        `sequence`: whether to give events their leaves, every `sequence_interval` seconds;
+        `signing_keys` sign the checkpoints, and `anchors` (URLs) get them: unless given, those of
+        the environment; `store_options` go to the store. Raises `InvalidConfig`; entering it raises
         `SchemaMismatch` or `UnsafeStore` if the store can't keep its word. A store that can't be
         reached is no error: events go to the spool until it can.
         """
@@ -142,6 +157,7 @@ class AuditLog:
             self.store,
             self._spool,
             settings=self._settings,
+            sequencing=self._sequencing,
             losses=self._losses,
             diagnostics=self._diagnostics,
             insist=insist,
@@ -289,57 +305,6 @@ class AuditLog:
         async with scope(record, action, given(fields)) as running:
             yield running
 
-    # --- finding
-
-    async def search(
-        self,
-        *,
-        tenant_id: str | None = None,
-        order: Order = "newest",
-        limit: int = 50,
-        cursor: str | None = None,
-        **filters: Any,
-    ) -> Page:
-        """A page of events, newest (or oldest) first, and the cursor of the next.
-
-        Filters: `action` and `outcome` (one or several; `"role_*"` is a prefix), `category`,
-        `actor_type`, `actor_id`, `user_id`, `agent_id`, `target_type`, `target_id`, `request_id`,
-        `trace_id`, `run_id`, `since` and `until` (datetime, ISO 8601, or an age such as "24h"),
-        `text`. Without `tenant_id` it searches every tenant the log sees. Raises `InvalidQuery`.
-        """
-        self._opened()
-        return await self._searcher.search(
-            {"tenant_id": tenant_id, **filters}, order=order, limit=limit, cursor=cursor
-        )
-
-    async def get(self, event_id: str, *, tenant_id: str | None = None) -> Event:
-        """The event with that id. Raises `EventNotFound`, for another tenant's event too."""
-        self._opened()
-        return await self._searcher.get(event_id, tenant_id)
-
-    async def body(self, event_id: str, *, tenant_id: str | None = None) -> str:
-        """The stored body of an event: its canonical JSON. Raises `EventNotFound`."""
-        self._opened()
-        return (await self._searcher.stored(event_id, tenant_id)).body or ""
-
-    async def tail(
-        self,
-        *,
-        tenant_id: str | None = None,
-        after: str | None = None,
-        follow: bool = True,
-        **filters: Any,
-    ) -> AsyncIterator[Event]:
-        """Events in the order of recording, as they come: `async for event in log.tail()`.
-
-        Begins behind the event `after` (an event_id), or with what is recorded from now on. Ends
-        once it has caught up if `follow` is False. Filters are those of `search`.
-        """
-        self._opened()
-        found = self._searcher.tail({"tenant_id": tenant_id, **filters}, after=after, follow=follow)
-        async for event in found:
-            yield event
-
     # --- watching
 
     async def stats(self) -> dict[str, dict[str, Any]]:
@@ -348,14 +313,17 @@ class AuditLog:
         store = await background.store_figures(self.deadline)
         return {"store": store, **background.snapshot().figures()}
 
-    def health(self, *, spool_age: float = 300.0, drop_age: float = 300.0) -> Health:
+    def health(
+        self, *, spool_age: float = 300.0, drop_age: float = 300.0, lag_age: float = 60.0
+    ) -> Health:
         """How the log does, at once and from any thread, without asking the store.
 
-        "degraded" while events go to the spool, the store fails, or something lies in quarantine
-        or damaged; "failing" if the log is not open, an event has waited in the spool for more
-        than `spool_age` seconds, or one was lost less than `drop_age` seconds ago.
+        "degraded" while events go to the spool, the store or an anchor fails, something lies in
+        quarantine or damaged, or an event waits for its leaf for more than `lag_age` seconds;
+        "failing" if the log is not open, an event has waited in the spool for more than
+        `spool_age` seconds, or one was lost less than `drop_age` seconds ago.
         """
-        return health_of(self.snapshot(), spool_age=spool_age, drop_age=drop_age)
+        return health_of(self.snapshot(), spool_age=spool_age, drop_age=drop_age, lag_age=lag_age)
 
     def snapshot(self) -> Snapshot | None:
         """The figures that take no waiting, from any thread; None if not open in this process."""
@@ -388,6 +356,9 @@ class AuditLog:
             self._spool.append([self._sealer.seal(event)])
         finally:
             self._spool.close()
+
+    def _check_open(self) -> None:
+        self._opened()
 
     def _opened(self) -> Background:
         if self._background is None:

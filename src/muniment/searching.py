@@ -77,7 +77,7 @@ class Searcher:
 
     async def stored(self, event_id: str, tenant_id: str | None) -> StoredEvent:
         """The stored event. Raises `EventNotFound`."""
-        tenant_id = self._bound(tenant_id)
+        tenant_id = self.bound(tenant_id)
         msg = f"there is no event {event_id!r:.80}" + (f" of {tenant_id!r}" if tenant_id else "")
         if not isinstance(event_id, str) or not is_event_id(event_id):
             raise EventNotFound(msg)
@@ -117,7 +117,8 @@ class Searcher:
         found = await self.stored(after, wanted.tenant_id)
         return await self._store.position_of(after, found.tenant_id)
 
-    def _bound(self, tenant_id: str | None) -> str | None:
+    def bound(self, tenant_id: str | None) -> str | None:
+        """The tenant that is meant; None for all. Raises `InvalidQuery` if it isn't the log's."""
         if self._tenant_id is None or tenant_id in {None, self._tenant_id}:
             return self._tenant_id or tenant_id
         raise InvalidQuery(
@@ -125,7 +126,7 @@ class Searcher:
         )
 
     def _filter(self, given: Mapping[str, Any]) -> EventFilter:
-        tenant_id = self._bound(given.get("tenant_id"))
+        tenant_id = self.bound(given.get("tenant_id"))
         return make_filter(now=self._clock(), given={**given, "tenant_id": tenant_id})
 
     def _decide(self, nominated: list[StoredEvent], wanted: EventFilter) -> list[Event]:

@@ -25,13 +25,36 @@ class Health(msgspec.Struct, frozen=True):
     problems: tuple[str, ...] = ()
 
 
+class Sequencing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sequencer does, as far as that is known without asking the store.
+
+    `integrated` and `published` count events and checkpoints since the log was opened; `signs` is
+    whether there is a key. `why_not` is why this one may not sequence, while another may.
+    `unanchored` maps each anchor that fails to the reason.
+    """
+
+    lag_seconds: float = 0.0
+    culprits: tuple[str, ...] = ()
+    integrated: int = 0
+    published: int = 0
+    signs: bool = False
+    why_not: str | None = None
+    error: str | None = None
+    unanchored: dict[str, str] = msgspec.field(default_factory=dict)
+
+    def figures(self) -> dict[str, Any]:
+        """The figures as `stats` has them, ready for JSON."""
+        return {**msgspec.structs.asdict(self), "culprits": list(self.culprits)}
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What an open log does now, as far as that is known without asking the store.
 
     `counts` are those of events since it was opened, by what became of them. `store_error` is why
     the store failed when it was last asked. `oldest_seconds` is for how long the oldest event has
     waited in the spool, `drop_seconds` how long ago an event was lost; None if there is none.
-    `unnoted_losses`: no `audit.loss` event tells of all that was lost yet.
+    `unnoted_losses`: no `audit.loss` event tells of all that was lost yet. `sequencing` is None if
+    this log leaves that to others.
     """
 
     waiting: int
@@ -49,6 +72,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: int
     drop_seconds: float | None
     unnoted_losses: bool
+    sequencing: Sequencing | None
 
     def figures(self) -> dict[str, dict[str, Any]]:
         """The figures as `stats` has them, ready for JSON."""
@@ -73,15 +97,16 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
                 "damaged": self.damaged,
                 "quarantined": self.quarantined,
             },
+            "sequencing": {} if self.sequencing is None else self.sequencing.figures(),
         }
 
 
-def health_of(now: Snapshot | None, *, spool_age: float, drop_age: float) -> Health:
+def health_of(now: Snapshot | None, *, spool_age: float, drop_age: float, lag_age: float) -> Health:
     """What the figures say of a log's health; see `AuditLog.health`."""
     if now is None:
         return Health("failing", ("the log is not open in this process",))
     failures = tuple(_failures(now, spool_age, drop_age))
-    problems = (*failures, *_troubles(now))
+    problems = (*failures, *_troubles(now, lag_age))
     return Health("failing" if failures else "degraded" if problems else "ok", problems)
 
 
@@ -98,7 +123,7 @@ def _failures(now: Snapshot, spool_age: float, drop_age: float) -> Iterator[str]
         yield f"an event has waited in the spool for {now.oldest_seconds:.0f} s"
 
 
-def _troubles(now: Snapshot) -> Iterator[str]:
+def _troubles(now: Snapshot, lag_age: float) -> Iterator[str]:
     """What somebody should look into, though nothing is lost."""
     if now.is_spooling or now.pending:
         yield f"events go to the spool; waiting there: {now.pending:,}"
@@ -108,3 +133,15 @@ def _troubles(now: Snapshot) -> Iterator[str]:
         yield f"events in quarantine, {now.spool_directory / QUARANTINE}: {now.quarantined:,}"
     if now.damaged:
         yield f"records of the spool that were damaged or removed: {now.damaged:,}"
+    if now.sequencing is not None:
+        yield from _troubles_of_sequencing(now.sequencing, lag_age)
+
+
+def _troubles_of_sequencing(now: Sequencing, lag_age: float) -> Iterator[str]:
+    if now.lag_seconds > lag_age:
+        held_up = f", held up by {'; '.join(now.culprits)}" if now.culprits else ""
+        yield f"an event has waited for its leaf for {now.lag_seconds:.0f} s{held_up}"
+    if now.error is not None:
+        yield f"sequencing fails: {now.error}"
+    for anchor, reason in now.unanchored.items():
+        yield f"checkpoints do not reach {anchor}: {reason}"

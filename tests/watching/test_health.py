@@ -32,12 +32,13 @@ _WELL = Snapshot(
     quarantined=0,
     drop_seconds=None,
     unnoted_losses=False,
+    sequencing=None,
 )
 
 
 def _health(**figures: Any) -> Health:
     now = msgspec.structs.replace(_WELL, **figures)
-    return health_of(now, spool_age=300, drop_age=300)
+    return health_of(now, spool_age=300, drop_age=300, lag_age=60)
 
 
 # --- from figures

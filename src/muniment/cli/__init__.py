@@ -1,4 +1,4 @@
-"""The command line: `muniment --url URL demo|record|search|show|tail|import|stats|db`."""
+"""The command line, `muniment --url URL COMMAND`: each command is in one of these modules."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from muniment.cli.app import App, MunimentGroup
 from muniment.cli.database import db, stats
 from muniment.cli.demo import demo
 from muniment.cli.imports import import_
+from muniment.cli.keys import key_, keygen
+from muniment.cli.proving import checkpoint, prove, sequence
 from muniment.cli.recording import record
 from muniment.cli.searching import search, show, tail
+from muniment.cli.witnessing import watch, witness
 from muniment.config import DEFAULT_URL
 
 __all__ = ["main"]
@@ -40,5 +43,23 @@ def main(ctx: click.Context, *, url: str, verbose: bool) -> None:
     ctx.obj = App(url=url, url_given=given, verbose=verbose)
 
 
-for _command in (db, demo, import_, record, search, show, stats, tail):
+_COMMANDS = (
+    checkpoint,
+    db,
+    demo,
+    import_,
+    key_,
+    keygen,
+    prove,
+    record,
+    search,
+    sequence,
+    show,
+    stats,
+    tail,
+    watch,
+    witness,
+)
+
+for _command in _COMMANDS:
     main.add_command(_command)

@@ -19,6 +19,7 @@ import msgspec
 from muniment.cli.visible import visible
 from muniment.errors import InvalidConfig, InvalidEvent, InvalidQuery, MunimentError
 from muniment.log import AuditLog
+from muniment.stores import open_store
 from muniment.stores.base import Store
 
 _T = TypeVar("_T")
@@ -100,12 +101,30 @@ async def open_log(app: App, *, for_reading: bool = False) -> AsyncIterator[Audi
     """The log at the app's URL, open; `for_reading`, it must exist already, and be up to date."""
     is_file = app.url.startswith("sqlite")
     # Any database would be made into a log by opening it; a reader leaves it as it is.
-    log = AuditLog.open(app.url, store_options={"migrate": not for_reading} if is_file else None)
+    log = AuditLog.open(
+        app.url,
+        store_options={"migrate": not for_reading} if is_file else None,
+        sequence=not for_reading,
+    )
     if for_reading:
         check_exists(log.store)
     with _logging(verbose=app.verbose):
         async with log:
             yield log
+
+
+@asynccontextmanager
+async def open_existing(app: App) -> AsyncIterator[Store]:
+    """The store at the app's URL, open, for commands that record nothing; it must be there."""
+    is_file = app.url.startswith("sqlite")
+    store = open_store(app.url, **({"migrate": False} if is_file else {}))
+    check_exists(store)
+    with _logging(verbose=app.verbose):
+        try:
+            await store.open()
+            yield store
+        finally:
+            await store.close()
 
 
 def check_exists(store: Store) -> None:

@@ -15,6 +15,7 @@ from muniment.cli.render import output
 from muniment.cli.visible import visible
 from muniment.stores import open_store, without_password
 from muniment.stores.base import SchemaStatus
+from muniment.stores.trees import Lag
 
 
 @click.command()
@@ -45,9 +46,11 @@ def stats(app: App, *, format: str) -> None:
 async def _stats(app: App) -> dict[str, dict[str, Any]]:
     async with open_log(app, for_reading=True) as log:
         figures = await log.stats()
+        lag = await log.store.trees.lag() if "unavailable" not in figures["store"] else Lag()
         # The other figures are of this very process, which records nothing.
         return {
             "store": {"url": without_password(log.store.url), **figures["store"]},
+            "sequencing": {"lag_seconds": lag.seconds, "culprits": lag.culprits},
             "spool": figures["spool"],
             "health": msgspec.structs.asdict(log.health()),
         }

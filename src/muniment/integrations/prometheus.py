@@ -17,7 +17,7 @@ from prometheus_client.utils import floatToGoString
 
 from muniment.log import AuditLog
 from muniment.metrics import Histogram
-from muniment.watching import Snapshot
+from muniment.watching import Sequencing, Snapshot
 
 _PLACES: Final = ("stored", "already", "spooled", "refused")
 
@@ -42,6 +42,8 @@ class LogCollector(Collector):
         snapshot = self._log.snapshot()
         if snapshot is not None:
             yield from chain(_gauges(snapshot), _counters(snapshot), _histograms(snapshot))
+            if snapshot.sequencing is not None:
+                yield from _of_sequencing(snapshot.sequencing)
 
 
 def _gauges(now: Snapshot) -> Iterable[Metric]:
@@ -76,6 +78,22 @@ def _counters(now: Snapshot) -> Iterable[Metric]:
         ("spool_drained_events", "Events that came from the spool into the store", "drained"),
     ):
         yield CounterMetricFamily(f"muniment_{name}", text, value=now.counts[figure])
+
+
+def _of_sequencing(now: Sequencing) -> Iterable[Metric]:
+    yield GaugeMetricFamily(
+        "muniment_sequencing_lag_seconds",
+        "The age of the oldest event without a leaf; 0 if all have theirs",
+        value=now.lag_seconds,
+    )
+    yield GaugeMetricFamily(
+        "muniment_anchors_failing", "Anchors that checkpoints do not reach", len(now.unanchored)
+    )
+    for name, text, value in (
+        ("events_integrated", "Events that this log gave their leaves", now.integrated),
+        ("checkpoints_published", "Checkpoints that this log published", now.published),
+    ):
+        yield CounterMetricFamily(f"muniment_{name}", text, value=value)
 
 
 def _histograms(now: Snapshot) -> Iterable[Metric]:

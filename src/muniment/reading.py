@@ -1,0 +1,156 @@
+"""The half of an audit log that reads: finds events, follows them, and proves them."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from muniment.errors import InvalidQuery, NotPublished
+from muniment.event import Event
+from muniment.proofs import ConsistencyProof, InclusionProof
+from muniment.proving import consistency_between, newest_checkpoint, prove_inclusion
+from muniment.query import Order, Page
+from muniment.receipts import Receipt
+from muniment.searching import Searcher
+from muniment.stores.base import Store
+from muniment.stores.trees import Published
+
+_LOOK_AGAIN: Final = 0.1
+
+
+class ReadableLog(ABC):
+    """What can be asked of a log. `AuditLog` adds what can be recorded in it."""
+
+    store: Store
+    _searcher: Searcher
+
+    @abstractmethod
+    def _check_open(self) -> None:
+        """Raise `LogClosed` or `WrongProcess` unless the log is open here."""
+
+    # --- finding
+
+    async def search(
+        self,
+        *,
+        tenant_id: str | None = None,
+        order: Order = "newest",
+        limit: int = 50,
+        cursor: str | None = None,
+        **filters: Any,
+    ) -> Page:
+        """A page of events, newest (or oldest) first, and the cursor of the next.
+
+        Filters: `action` and `outcome` (one or several; `"role_*"` is a prefix), `category`,
+        `actor_type`, `actor_id`, `user_id`, `agent_id`, `target_type`, `target_id`, `request_id`,
+        `trace_id`, `run_id`, `since` and `until` (datetime, ISO 8601, or an age such as "24h"),
+        `text`. Without `tenant_id` it searches every tenant the log sees. Raises `InvalidQuery`.
+        """
+        self._check_open()
+        return await self._searcher.search(
+            {"tenant_id": tenant_id, **filters}, order=order, limit=limit, cursor=cursor
+        )
+
+    async def get(self, event_id: str, *, tenant_id: str | None = None) -> Event:
+        """The event with that id. Raises `EventNotFound`, for another tenant's event too."""
+        self._check_open()
+        return await self._searcher.get(event_id, tenant_id)
+
+    async def body(self, event_id: str, *, tenant_id: str | None = None) -> str:
+        """The stored body of an event: its canonical JSON. Raises `EventNotFound`."""
+        self._check_open()
+        return (await self._searcher.stored(event_id, tenant_id)).body or ""
+
+    async def tail(
+        self,
+        *,
+        tenant_id: str | None = None,
+        after: str | None = None,
+        follow: bool = True,
+        **filters: Any,
+    ) -> AsyncIterator[Event]:
+        """Events in the order of recording, as they come: `async for event in log.tail()`.
+
+        Begins behind the event `after` (an event_id), or with what is recorded from now on. Ends
+        once it has caught up if `follow` is False. Filters are those of `search`.
+        """
+        self._check_open()
+        found = self._searcher.tail({"tenant_id": tenant_id, **filters}, after=after, follow=follow)
+        async for event in found:
+            yield event
+
+    # --- proving
+
+    async def checkpoint(self, tenant_id: str | None = None) -> Published:
+        """A tenant's newest checkpoint: its `note` is the signed text to give to an auditor.
+
+        Raises `NotPublished` if it has none: events are signed for about every second, by any log
+        that has a key.
+        """
+        self._check_open()
+        return await newest_checkpoint(self.store.trees, self._tenant(tenant_id))
+
+    async def prove(self, event_id: str, *, tenant_id: str | None = None) -> InclusionProof:
+        """Proof that an event is in its tenant's trail, under the newest checkpoint.
+
+        `text()` is what anybody can check offline (C2SP tlog-proof), `verify` does it. Raises
+        `EventNotFound`, and `NotPublished` while no checkpoint covers the event.
+        """
+        self._check_open()
+        found = await self._searcher.stored(event_id, tenant_id)
+        return await prove_inclusion(self.store.trees, found.tenant_id, event_id)
+
+    async def prove_consistency(
+        self,
+        old: int | Published,
+        new: int | Published | None = None,
+        *,
+        tenant_id: str | None = None,
+    ) -> ConsistencyProof:
+        """Proof that nothing in a tenant's older tree was changed, removed or reordered since.
+
+        `old` and `new` are checkpoints or tree sizes; without `new`, up to the newest checkpoint.
+        Raises `InvalidQuery` for sizes that the tree never had, and `NotPublished`.
+        """
+        self._check_open()
+        given = {each.tenant_id for each in (old, new) if isinstance(each, Published)}
+        if tenant_id is not None:
+            given.add(tenant_id)
+        if len(given) > 1:
+            raise InvalidQuery("tenant_id", "is not the one of both checkpoints")
+        tenant = self._tenant(given.pop() if given else None)
+        return await consistency_between(self.store.trees, tenant, old, new)
+
+    async def await_published(self, receipt: Receipt, *, within: float = 30.0) -> Published:
+        """The first checkpoint seen that covers a recorded event, once there is one.
+
+        Waits for up to `within` seconds, then raises `NotPublished` with what is missing. Nothing
+        is lost by that, and it can be called again.
+        """
+        self._check_open()
+        missing = "it is not in the store yet"
+        trees = self.store.trees
+        try:
+            async with asyncio.timeout(within):
+                while True:
+                    index = await trees.leaf_index(receipt.tenant_id, receipt.event_id)
+                    newest = await trees.checkpoint(receipt.tenant_id)
+                    if index is not None and newest is not None and index < newest.tree_size:
+                        return newest
+                    missing = (
+                        "it waits for its leaf"
+                        if index is None
+                        else f"it is leaf {index}, and no log with a key has signed for it"
+                    )
+                    await asyncio.sleep(_LOOK_AGAIN)
+        except TimeoutError:
+            msg = f"event {receipt.event_id} is not published after {within:g} s: {missing}"
+            raise NotPublished(msg) from None
+
+    def _tenant(self, given: str | None) -> str:
+        tenant_id = self._searcher.bound(given)
+        if tenant_id is None:
+            raise InvalidQuery("tenant_id", "is needed: each tenant has a tree of its own")
+        return tenant_id
