@@ -21,6 +21,8 @@ from muniment.stores.trees import Published, Trees
 
 _LEFT_OVER: Final = 10_000
 _RETRY: Final = 1.0
+_AT_ONCE: Final = 16
+"""Checkpoints that are on their way to one anchor at a time."""
 
 
 class Anchoring:
@@ -132,10 +134,12 @@ class _Worker:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            failed = False
-            for tenant_id in list(self.waiting):
-                failed |= not await self._bring(self.waiting[tenant_id])
-            if failed:
+            waiting = list(self.waiting.values())
+            brought = True
+            for start in range(0, len(waiting), _AT_ONCE):
+                some = waiting[start : start + _AT_ONCE]
+                brought &= all(await asyncio.gather(*map(self._bring, some)))
+            if not brought:
                 await asyncio.sleep(_RETRY)
                 self._wake.set()
             elif not self.waiting:

@@ -126,6 +126,7 @@ class Sequencer:
         self._error: str | None = None
         self._patrolled: float | None = None
         self._closing = asyncio.Event()
+        self._is_abandoned = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -154,7 +155,8 @@ class Sequencer:
         self._closing.set()
         done, _ = await asyncio.wait({self._task}, timeout=catch_up)
         if not done:
-            self._task.cancel()
+            self._is_abandoned = True
+            self._task.cancel()  # which the store's driver may lose on its way
             await asyncio.wait({self._task})
         self._task = None
         if self._anchoring is not None:
@@ -201,7 +203,7 @@ class Sequencer:
                 self._diagnostics.report(
                     logging.WARNING, "sequence", "sequencing waits: %s", self._error
                 )
-            if is_last:
+            if is_last or self._is_abandoned:
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), self._interval)

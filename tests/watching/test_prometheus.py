@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from muniment import AuditLog
 from muniment.integrations.prometheus import LogCollector
 from muniment.testing import FaultyStore
+from tests.scripted import until
 from tests.watching.traffic import drained, known_traffic
 
 
@@ -40,7 +41,10 @@ async def test_metrics_are_true(
     """After known traffic every metric but the times has the value that it must have."""
     await known_traffic(log, store)
     scraped = _scraped(registry)
-    told = {name: value for name, value in scraped.items() if "_commit_seconds" not in name}
+    apart = ("_commit_seconds", "_sequencing_", "_integrated", "_published", "_anchors_")
+    told = {
+        name: value for name, value in scraped.items() if not any(part in name for part in apart)
+    }
     assert told == {
         "muniment_healthy": 0,
         "muniment_queue_events": 0,
@@ -82,6 +86,10 @@ async def test_every_metric_says_what_it_is(registry: CollectorRegistry) -> None
     assert [family.name for family in families if not family.documentation] == []
     assert {family.name: family.type for family in families} == {
         "muniment_healthy": "gauge",
+        "muniment_sequencing_lag_seconds": "gauge",
+        "muniment_anchors_failing": "gauge",
+        "muniment_events_integrated": "counter",
+        "muniment_checkpoints_published": "counter",
         "muniment_queue_events": "gauge",
         "muniment_queue_bytes": "gauge",
         "muniment_spool_events": "gauge",
@@ -137,3 +145,13 @@ async def test_a_log_that_is_not_open_is_not_healthy(log_url: str, tmp_path: Pat
     async with log:
         assert _scraped(registry)["muniment_healthy"] == 1
     assert _scraped(registry) == {"muniment_healthy": 0}
+
+
+async def test_metrics_of_sequencing_are_true(log: AuditLog, registry: CollectorRegistry) -> None:
+    """Every event is counted once it has its leaf, and then nothing lags."""
+    await log.record("login", tenant_id="acme")
+    await until(lambda: _scraped(registry)["muniment_events_integrated_total"] == 1)
+    scraped = _scraped(registry)
+    assert scraped["muniment_checkpoints_published_total"] == 0  # there is no key
+    assert scraped["muniment_anchors_failing"] == 0
+    await until(lambda: _scraped(registry)["muniment_sequencing_lag_seconds"] == 0)

@@ -77,7 +77,7 @@ def _address(ctx: click.Context, param: click.Parameter, value: str) -> tuple[st
 def witness(
     *, key_file: Path, trusted: Sequence[str], state: Path, listen: tuple[str, int]
 ) -> None:
-    """Cosign checkpoints, each only if all that was cosigned before is still in its tree.
+    """Cosign checkpoints, as long as they hold all that was cosigned before.
 
     Prints its public key and its address, then one line of JSON for each decision on stderr, until
     it is stopped by SIGTERM or Ctrl-C.
@@ -166,7 +166,7 @@ def watch(
     once: bool,
     interval: float,
 ) -> None:
-    """Check that a live log still holds every checkpoint that is remembered of it.
+    """Check that a live log still holds every checkpoint remembered of it.
 
     Each problem is a line on stderr: the tenant, what it is, and the sizes of the trees. The exit
     code is 1 if there was one, or if the log could not be looked at; else 0.
