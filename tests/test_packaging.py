@@ -37,7 +37,9 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
     assert {
         "muniment/py.typed",
         "muniment/stores/migrations/sqlite/versions/0001_events.py",
+        "muniment/stores/migrations/sqlite/versions/0002_trees.py",
         "muniment/stores/migrations/postgres/versions/0001_events.py",
+        "muniment/stores/migrations/postgres/versions/0002_trees.py",
     } <= shipped
 
 

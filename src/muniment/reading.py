@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
+from muniment.actions import Catalogue
 from muniment.errors import InvalidQuery, NotPublished
 from muniment.event import Event
+from muniment.exporting import Exported, export_evidence
 from muniment.proofs import ConsistencyProof, InclusionProof
 from muniment.proving import consistency_between, newest_checkpoint, prove_inclusion
 from muniment.query import Order, Page
@@ -24,6 +29,7 @@ class ReadableLog(ABC):
     """What can be asked of a log. `AuditLog` adds what can be recorded in it."""
 
     store: Store
+    catalogue: Catalogue
     _searcher: Searcher
 
     @abstractmethod
@@ -148,6 +154,35 @@ class ReadableLog(ABC):
         except TimeoutError:
             msg = f"event {receipt.event_id} is not published after {within:g} s: {missing}"
             raise NotPublished(msg) from None
+
+    async def export_evidence(
+        self,
+        path: str | Path,
+        *,
+        tenant_id: str | None = None,
+        old_checkpoint: str | None = None,
+        progress: Callable[[int, int], None] = lambda _done, _all: None,
+        **filters: Any,
+    ) -> Exported:
+        """Write one file that holds a tenant's events and proves them: `muniment verify` reads it.
+
+        Filters are those of `search`; events come in the order of recording, those under the newest
+        checkpoint. With an `old_checkpoint` (its signed note) the file proves that nothing of then
+        was changed since. The file is whole and durable on return, or not there; one that is there
+        is replaced. `progress` is told how much of how much is done. Raises `InvalidQuery`,
+        `NotPublished`, and `VerificationError` if the store no longer holds what was signed.
+        """
+        self._check_open()
+        wanted = self._searcher.filter({"tenant_id": self._tenant(tenant_id), **filters})
+        return await export_evidence(
+            self.store,
+            path,
+            wanted,
+            category_of=self.catalogue.category_of,
+            old_checkpoint=old_checkpoint,
+            described=msgspec.to_builtins(wanted),
+            progress=progress,
+        )
 
     def _tenant(self, given: str | None) -> str:
         tenant_id = self._searcher.bound(given)

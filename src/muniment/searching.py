@@ -59,7 +59,7 @@ class Searcher:
             raise InvalidQuery("order", f"{order!r} is neither newest nor oldest")
         if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
             raise InvalidQuery("limit", f"{limit!r} is not a number from 1 to {MAX_PAGE}")
-        wanted = self._filter(given)
+        wanted = self.filter(given)
         after = None
         if cursor is not None:
             place, wanted = resume(cursor, order, wanted)
@@ -98,7 +98,7 @@ class Searcher:
         self, given: Mapping[str, Any], *, after: str | None, follow: bool
     ) -> AsyncIterator[Event]:
         """Matching events in the order of recording, from behind `after` or from now on."""
-        wanted = self._filter(given)
+        wanted = self.filter(given)
         position = await self._start(after, wanted)
         while True:
             read = await self._store.read(position, _TAIL_PAGE, wanted.tenant_id)
@@ -125,7 +125,8 @@ class Searcher:
             "tenant_id", f"is {tenant_id!r:.80}, but this log is bound to {self._tenant_id!r}"
         )
 
-    def _filter(self, given: Mapping[str, Any]) -> EventFilter:
+    def filter(self, given: Mapping[str, Any]) -> EventFilter:
+        """The filter of a search's arguments. Raises `InvalidQuery`."""
         tenant_id = self.bound(given.get("tenant_id"))
         return make_filter(now=self._clock(), given={**given, "tenant_id": tenant_id})
 

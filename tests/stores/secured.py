@@ -21,7 +21,8 @@ class Secured:
     """A database with events of two tenants, and the roles that may or may not see them.
 
     `installer` owns the schema and is no superuser. `acme_writer` and `acme_reader` are bound to
-    the tenant acme, `all_reader` to every tenant, `unbound_writer` to none.
+    the tenant acme, `all_reader` to every tenant, `unbound_writer` to none. `sequencer` may write
+    trees, and is bound to no tenant.
     """
 
     def __init__(self, server: Postgres) -> None:
@@ -31,6 +32,7 @@ class Secured:
         self.acme_writer, self.acme_reader, self.all_reader, self.unbound_writer, self.keeper = (
             server.create_role() for _ in range(5)
         )
+        self.sequencer = server.create_role()
 
     def run(self, sql: str, role: str | None = None) -> subprocess.CompletedProcess[str]:
         """What psql says, as the superuser or as `role`."""
@@ -54,6 +56,7 @@ class Secured:
             f"GRANT muniment_writer TO {self.acme_writer}, {self.unbound_writer};"
             f"GRANT muniment_reader TO {self.acme_reader}, {self.all_reader};"
             f"GRANT muniment_keeper TO {self.keeper};"
+            f"GRANT muniment_sequencer TO {self.sequencer};"
         )
         self.answer(
             f"SELECT muniment.bind_role('{self.acme_writer}', 'acme');"
@@ -73,6 +76,7 @@ class Secured:
             self.all_reader,
             self.unbound_writer,
             self.keeper,
+            self.sequencer,
         ):
             self.server.drop_role(role)
 
@@ -85,7 +89,7 @@ async def _upgrade(url: str) -> None:
 
 async def _record(url: str) -> None:
     """Two events now and one in a month whose partition is made for it, for each tenant."""
-    async with AuditLog.open(url) as log:
+    async with AuditLog.open(url, sequence=False) as log:
         for tenant in ("acme", "globex"):
             fields: dict[str, Any] = {"tenant_id": tenant, "actor": Actor.user(f"{tenant}-u1")}
             await log.record_many(

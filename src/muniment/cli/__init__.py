@@ -7,11 +7,13 @@ import click
 from muniment.cli.app import App, MunimentGroup
 from muniment.cli.database import db, stats
 from muniment.cli.demo import demo
+from muniment.cli.exporting import export
 from muniment.cli.imports import import_
 from muniment.cli.keys import key_, keygen
 from muniment.cli.proving import checkpoint, prove, sequence
 from muniment.cli.recording import record
 from muniment.cli.searching import search, show, tail
+from muniment.cli.verifying import verify
 from muniment.cli.witnessing import watch, witness
 from muniment.config import DEFAULT_URL
 
@@ -47,6 +49,7 @@ _COMMANDS = (
     checkpoint,
     db,
     demo,
+    export,
     import_,
     key_,
     keygen,
@@ -57,6 +60,7 @@ _COMMANDS = (
     show,
     stats,
     tail,
+    verify,
     watch,
     witness,
 )

@@ -40,7 +40,7 @@ def _address(ctx: click.Context, param: click.Parameter, value: str) -> tuple[st
     epilog="\b\nFor example:\n"
     "  muniment keygen example.org/witness --out witness.key --witness\n"
     "  muniment witness --key-file witness.key --state witness.db \\\n"
-    "    --trust example.com/audit+1f2e3d4c+AaBb…"
+    "    --trust log.example+1f2e3d4c+AaB…"
 )
 @click.option(
     "--key-file",
@@ -116,8 +116,8 @@ async def _serve(witness: Any, vkey: str, listen: tuple[str, int]) -> None:
 
 @click.command(
     epilog="\b\nFor example:\n"
-    "  muniment watch --all --key example.com/audit+1f2e3d4c+AaBb… --memory remembered --once\n"
-    "  muniment watch --tenant acme --key example.com/audit+1f2e3d4c+AaBb… --memory remembered"
+    "  muniment watch --all --key log.example+1f2e3d4c+AaB… --memory seen --once\n"
+    "  muniment watch --tenant acme --key log.example+1f2e3d4c+AaB… --memory seen"
 )
 @click.option("--tenant", "tenant_ids", multiple=True, metavar="ID", help="May be repeated.")
 @click.option("--all", "everybody", is_flag=True, help="All tenants that live or are remembered.")

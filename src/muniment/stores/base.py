@@ -15,6 +15,7 @@ import msgspec
 
 from muniment.errors import SchemaMismatch
 from muniment.query import Clause, Order
+from muniment.stores.trees import Trees
 
 
 class Sealed(msgspec.Struct, frozen=True, gc=False):
@@ -99,6 +100,8 @@ class Store(ABC):
     """
 
     url: str
+    trees: Trees
+    """What it keeps of each tenant's transparency log."""
     index_step: int = 5000
     """How many events to index at a time."""
 
@@ -138,6 +141,10 @@ class Store(ABC):
     @abstractmethod
     async def get(self, event_id: str, tenant_id: str | None) -> StoredEvent | None:
         """The event with that id, of that tenant, or of any if None."""
+
+    @abstractmethod
+    async def get_many(self, event_ids: Sequence[str], tenant_id: str) -> list[StoredEvent]:
+        """Those of a tenant's events that are there, in no order; up to 1,000 ids at a time."""
 
     @abstractmethod
     async def select(self, wanted: Selection) -> list[StoredEvent]:

@@ -1,7 +1,7 @@
 """The tables of a store, for building statements. The migrations create them.
 
-An event's body is the record; every other column, and every other table but the idempotency keys,
-is an index over bodies and can be made again from them.
+An event's body is the record; every other column, and every other table but the idempotency keys
+and the checkpoints, can be made again from bodies. Trees have no part in building statements.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Column, LargeBinary, MetaData, SmallInteger, Table, Text
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
-SQLITE_REVISION: Final = "0001"
-POSTGRES_REVISION: Final = "0001"
+SQLITE_REVISION: Final = "0002"
+POSTGRES_REVISION: Final = "0002"
 POSTGRES_SCHEMA: Final = "muniment"
 SQLITE_PREFIX: Final = "muniment_"
 

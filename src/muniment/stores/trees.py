@@ -86,6 +86,22 @@ class Lag(msgspec.Struct, frozen=True, kw_only=True):
     culprits: tuple[str, ...] = ()
 
 
+class Inspected(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An event with every column as it is stored, whatever became of them.
+
+    `body` and `terms` are their bytes of UTF-8; `body` is None once it was erased. `is_ahead` says
+    that its position can't have been given to anything yet.
+    """
+
+    position: str
+    tenant_id: str
+    event_id: bytes
+    leaf_hash: bytes
+    terms: bytes
+    body: bytes | None
+    is_ahead: bool = False
+
+
 class RowCounts(msgspec.Struct, frozen=True, kw_only=True):
     """How many tiles, bundles and checkpoints of a tenant are stored."""
 
@@ -190,3 +206,13 @@ class Trees(ABC):
     @abstractmethod
     async def integrated_to(self) -> str | None:
         """The position up to which every event has its leaf; None at the very beginning."""
+
+    @abstractmethod
+    async def inspect(
+        self, after: str | None, until: str | None, limit: int, tenant_id: str | None = None
+    ) -> list[Inspected]:
+        """Up to `limit` events in order of recording, behind `after`, up to and with `until`.
+
+        None is no bound: unlike `Store.read`, it MUST show what stands before all that was ever
+        recorded, and what is not settled yet.
+        """

@@ -106,6 +106,16 @@ class StoreContract:
         assert (found.body.encode(), found.leaf_hash) == (event.body, event.leaf_hash)
         assert leaf_hash(found.body.encode()) == found.leaf_hash
 
+    async def test_events_are_got_by_many_ids(self, store: Store) -> None:
+        """Those that are there and of that tenant come, in whatever order."""
+        batch = [sealed(n, tenant_id=("acme", "globex")[n % 2]) for n in range(6)]
+        await store.append(batch)
+        wanted = [*ids(batch), sealed(9).event_id]
+        found = await store.get_many(wanted, "acme")
+        assert sorted(ids(found)) == sorted(ids(batch[::2]))
+        assert {event.body for event in found} == {event.body.decode() for event in batch[::2]}
+        assert await store.get_many([], "acme") == []
+
     async def test_an_empty_batch_is_no_error(self, store: Store) -> None:
         """Nothing to store is nothing to complain about."""
         assert await store.append([]) == {}

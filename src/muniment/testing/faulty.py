@@ -100,6 +100,10 @@ class FaultyStore(Store):
         """Get from the real store."""
         return await self._store.get(event_id, tenant_id)
 
+    async def get_many(self, event_ids: Sequence[str], tenant_id: str) -> list[StoredEvent]:
+        """Get from the real store."""
+        return await self._store.get_many(event_ids, tenant_id)
+
     async def select(self, wanted: Selection) -> list[StoredEvent]:
         """Select from the real store."""
         return await self._store.select(wanted)

@@ -35,8 +35,9 @@ def translate_in_upgrade(error: asyncpg.PostgresError) -> StoreError:
     translated = translate(error)
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         msg = (
-            f"{error}: `db upgrade` needs a role that may CREATE in the database and has "
-            "CREATEROLE, or finds the roles muniment_writer, muniment_reader and muniment_keeper"
+            f"{error}: `db upgrade` needs a role that owns the schema or may CREATE in the "
+            "database, and has CREATEROLE, or finds the roles muniment_writer, muniment_reader, "
+            "muniment_keeper and muniment_sequencer"
         )
         return StoreError(msg)
     return translated

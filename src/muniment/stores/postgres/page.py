@@ -11,8 +11,7 @@ from sqlalchemy.sql import ClauseElement
 
 _DIALECT: Final = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 # An index gives a page at once; a plan that goes by a table's size would read it whole.
-_BEGIN: Final = """
-    BEGIN READ ONLY;
+BY_INDEX: Final = """
     SET LOCAL enable_seqscan = off;
     SET LOCAL enable_hashjoin = off;
     SET LOCAL enable_mergejoin = off;
@@ -21,6 +20,7 @@ _BEGIN: Final = """
     SET LOCAL jit = off;
     SET LOCAL plan_cache_mode = force_custom_plan
 """
+_BEGIN: Final = f"BEGIN READ ONLY; {BY_INDEX}"
 
 
 async def run(connection: Any, statement: ClauseElement) -> list[Any]:

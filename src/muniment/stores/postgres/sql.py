@@ -9,6 +9,7 @@ from muniment.stores.schema import EVERY_EVENT
 
 _BEHIND_INDEX: Final = "(epoch, xid) >= (SELECT epoch, xid FROM muniment.index_state)"
 GET: Final = f"{STORED} WHERE tenant_id = $1 AND event_id = $2"
+GET_MANY: Final = f"{STORED} WHERE tenant_id = $1 AND event_id = ANY ($2::uuid[])"
 GET_ANY: Final = f"""
     SELECT e.tenant_id, e.event_id, e.leaf_hash, e.body FROM muniment.postings p
     JOIN muniment.events e USING (tenant_id, event_id)

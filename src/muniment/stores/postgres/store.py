@@ -60,12 +60,14 @@ from muniment.stores.postgres.sql import (
     FEW_EVENTS,
     GET,
     GET_ANY,
+    GET_MANY,
     LAST_POSITION,
     NOT_INDEXED,
     POSITION,
     READ,
     SIZES,
 )
+from muniment.stores.postgres.trees import PostgresTrees
 from muniment.stores.postgres.writer import Writer
 from muniment.stores.schema import (
     POSTGRES_REVISION,
@@ -126,6 +128,7 @@ class PostgresStore(Store):
         self._partitions = KnownPartitions()
         self._partitions_at_open = KnownPartitions()
         self._repeating = False
+        self.trees = PostgresTrees(self._connection)
 
     async def open(self) -> None:
         if self._migrate:
@@ -213,6 +216,10 @@ class PostgresStore(Store):
             else:
                 row = await connection.fetchrow(GET_ANY, event_id)
         return None if row is None else stored(row)
+
+    async def get_many(self, event_ids: Sequence[str], tenant_id: str) -> list[StoredEvent]:
+        async with self._connection() as connection:
+            return [stored(row) for row in await connection.fetch(GET_MANY, tenant_id, event_ids)]
 
     async def select(self, wanted: Selection) -> list[StoredEvent]:
         async with self._connection() as connection, paging(connection):

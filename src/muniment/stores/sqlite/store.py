@@ -39,6 +39,7 @@ from muniment.stores.schema import EVERY_EVENT, SQLITE_PREFIX, SQLITE_REVISION, 
 from muniment.stores.selecting import Statements
 from muniment.stores.sqlite.append import STORED, append, append_one, blob, index, stored
 from muniment.stores.sqlite.connections import Connections
+from muniment.stores.sqlite.insertions import selections
 from muniment.stores.sqlite.trees import SqliteTrees
 
 _READERS: Final = 3
@@ -130,6 +131,16 @@ class SqliteStore(Store):
             sql, values = f"{STORED} WHERE tenant_id = ? AND event_id = ?", [tenant_id, key]
         rows = await self._read(lambda c: c.execute(sql, values).fetchall())
         return stored(rows[0]) if rows else None
+
+    async def get_many(self, event_ids: Sequence[str], tenant_id: str) -> list[StoredEvent]:
+        def find(connection: sqlite3.Connection) -> list[StoredEvent]:
+            found: list[StoredEvent] = []
+            for select, values in selections(connection, [(blob(each),) for each in event_ids]):
+                sql = f"{STORED} WHERE tenant_id = ? AND event_id IN ({select})"
+                found.extend(map(stored, connection.execute(sql, [tenant_id, *values])))
+            return found
+
+        return await self._read(find)
 
     async def select(self, wanted: Selection) -> list[StoredEvent]:
         return await select_with(self._fetch, _STATEMENTS, wanted, self._count)

@@ -19,6 +19,7 @@ from muniment.stores.trees import (
     Bundle,
     Grow,
     Growth,
+    Inspected,
     Lag,
     PendingEvent,
     Published,
@@ -30,7 +31,12 @@ from muniment.tiles import TILE_WIDTH, Tile, tile_hashes
 
 _T = TypeVar("_T")
 _TREE: Final = "SELECT tenant_id, tree_size, edge, published_size FROM muniment_trees"
-_CHECKPOINT: Final = "SELECT tenant_id, tree_size, root_hash, note FROM muniment_checkpoints"
+_CHECKPOINT: Final = """
+    SELECT c.tenant_id, c.tree_size, c.root_hash, c.note, (
+        SELECT coalesce(max(tree_size), 0) FROM muniment_checkpoints
+        WHERE tenant_id = c.tenant_id AND tree_size < c.tree_size)
+    FROM muniment_checkpoints c
+"""
 _PENDING: Final = """
     SELECT seq, tenant_id, event_id, leaf_hash FROM muniment_events
     WHERE seq > ? ORDER BY seq LIMIT ?
@@ -46,6 +52,12 @@ _BUNDLE_OF: Final = """
     WHERE tenant_id = ? AND first_seq <= (SELECT seq FROM muniment_events
                                           WHERE tenant_id = ? AND event_id = ?)
     ORDER BY first_seq DESC LIMIT 1
+"""
+# As bytes: what somebody else has put there need not be text.
+_INSPECT: Final = """
+    SELECT seq, CAST(tenant_id AS BLOB), CAST(event_id AS BLOB), CAST(leaf_hash AS BLOB),
+           CAST(terms AS BLOB), CAST(body AS BLOB)
+    FROM muniment_events
 """
 _PUBLISH: Final = """
     UPDATE muniment_trees SET published_size = ?
@@ -121,9 +133,8 @@ class SqliteTrees(Trees):
         return await self._write(run)
 
     async def unanchored(self, limit: int) -> list[Published]:
-        sql = """
-            SELECT t.tenant_id, c.tree_size, c.root_hash, c.note FROM muniment_trees t
-            JOIN muniment_checkpoints c
+        sql = f"""
+            {_CHECKPOINT} JOIN muniment_trees t
                 ON c.tenant_id = t.tenant_id AND c.tree_size = t.published_size
             WHERE t.published_size > t.anchored_size ORDER BY t.tenant_id LIMIT ?
         """
@@ -219,19 +230,33 @@ class SqliteTrees(Trees):
 
     async def checkpoint(self, tenant_id: str, tree_size: int | None = None) -> Published | None:
         sql = f"""
-            {_CHECKPOINT} WHERE tenant_id = ?1 AND tree_size = coalesce(?2, (
+            {_CHECKPOINT} WHERE c.tenant_id = ?1 AND c.tree_size = coalesce(?2, (
                 SELECT max(tree_size) FROM muniment_checkpoints WHERE tenant_id = ?1))
         """
         rows = await self._rows(sql, tenant_id, tree_size)
         return _published(rows[0]) if rows else None
 
     async def checkpoints(self, tenant_id: str, after: int, limit: int) -> list[Published]:
-        sql = f"{_CHECKPOINT} WHERE tenant_id = ? AND tree_size > ? ORDER BY tree_size LIMIT ?"
+        sql = f"{_CHECKPOINT} WHERE c.tenant_id = ? AND c.tree_size > ? ORDER BY 2 LIMIT ?"
         return [_published(row) for row in await self._rows(sql, tenant_id, after, limit)]
 
     async def integrated_to(self) -> str | None:
         ((seq,),) = await self._rows("SELECT seq FROM muniment_sequencer_state")
         return str(seq) if seq else None
+
+    async def inspect(
+        self, after: str | None, until: str | None, limit: int, tenant_id: str | None = None
+    ) -> list[Inspected]:
+        # The + keeps to the order of seq.
+        bounds = {
+            "seq > CAST(? AS INTEGER)": after,
+            "seq <= CAST(? AS INTEGER)": until,
+            "+tenant_id = ?": tenant_id,
+        }
+        given = {bound: value for bound, value in bounds.items() if value is not None}
+        where = f"WHERE {' AND '.join(given)}" if given else ""
+        sql = f"{_INSPECT} {where} ORDER BY seq LIMIT ?"
+        return [_inspected(row) for row in await self._rows(sql, *given.values(), limit)]
 
     async def _rows(self, sql: str, *values: Any) -> list[Any]:
         return await self._read(lambda connection: connection.execute(sql, values).fetchall())
@@ -337,4 +362,17 @@ def _tree(row: Sequence[Any]) -> Tree:
 
 
 def _published(row: Sequence[Any]) -> Published:
-    return Published(tenant_id=row[0], tree_size=row[1], root_hash=row[2], note=row[3])
+    return Published(
+        tenant_id=row[0], tree_size=row[1], root_hash=row[2], note=row[3], previous_size=row[4]
+    )
+
+
+def _inspected(row: Sequence[Any]) -> Inspected:
+    return Inspected(
+        position=str(row[0]),
+        tenant_id=row[1].decode(errors="replace"),
+        event_id=row[2],
+        leaf_hash=row[3],
+        terms=row[4],
+        body=row[5],
+    )
