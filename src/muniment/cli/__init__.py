@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from muniment.cli.app import App, MunimentGroup
+from muniment.cli.checking import fsck
 from muniment.cli.database import db, stats
 from muniment.cli.demo import demo
 from muniment.cli.exporting import export
@@ -50,6 +51,7 @@ _COMMANDS = (
     db,
     demo,
     export,
+    fsck,
     import_,
     key_,
     keygen,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 import msgspec
@@ -14,15 +14,12 @@ from muniment.cli.app import App, open_log, run
 from muniment.cli.progress import Progress
 from muniment.cli.visible import visible
 from muniment.errors import InvalidConfig
-from muniment.importers import (
-    AuditLogsImporter,
-    CloudTrailImporter,
-    Importer,
-    ImportReport,
-    JsonlImporter,
-    import_events,
-)
 from muniment.log import AuditLog
+
+# What imports needs the database's toolkit, and is imported where it is used: other commands, such
+# as `muniment verify`, do without.
+if TYPE_CHECKING:
+    from muniment.importers import Importer, ImportReport
 
 _TENANT: Final = click.option(
     "--tenant", "tenant_id", metavar="ID", help="Record all under this tenant."
@@ -53,6 +50,8 @@ def jsonl(app: App, *, sources: Sequence[str], tenant_id: str | None) -> None:
     These are what `search --format jsonl` prints. They keep their event_ids and all that their
     source supplied.
     """
+    from muniment.importers import JsonlImporter
+
     importers = [JsonlImporter(source, tenant_id=tenant_id) for source in sources]
     run(_import(app, importers))
 
@@ -69,6 +68,8 @@ def cloudtrail(app: App, *, sources: Sequence[str], tenant_id: str | None) -> No
 
     One record a line, or in {"Records": [...]}. The tenant is --tenant, else the account.
     """
+    from muniment.importers import CloudTrailImporter
+
     importers = [CloudTrailImporter(source, tenant_id=tenant_id) for source in sources]
     run(_import(app, importers))
 
@@ -109,6 +110,8 @@ def audit_logs(
     are used if there are any. The table is only read. The tenant is --tenant, else the column's,
     else the one in details, else 'system'.
     """
+    from muniment.importers import AuditLogsImporter
+
     importer = AuditLogsImporter(source, table=table, tenant_id=tenant_id)
     place = None if state is None else _Place(state, importer.name, tenant_id)
     if place is not None:
@@ -117,6 +120,8 @@ def audit_logs(
 
 
 async def _import(app: App, importers: Sequence[Importer], *, place: _Place | None = None) -> None:
+    from muniment.importers import ImportReport
+
     refused = 0
     async with open_log(app) as log:
         for importer in importers:
@@ -137,6 +142,8 @@ async def _import(app: App, importers: Sequence[Importer], *, place: _Place | No
 async def _import_one(
     log: AuditLog, importer: Importer, report: ImportReport, place: _Place | None
 ) -> None:
+    from muniment.importers import import_events
+
     counted = 0
     with Progress(f"Importing {importer.name}", unit="events", beside_output=True) as progress:
 

@@ -106,5 +106,3 @@ async def _prove(app: App, event_id: str, tenant: str | None) -> str:
 
 def _say(message: str) -> None:
     messages().print(visible(message), markup=False, highlight=False)
-
-
