@@ -53,10 +53,16 @@ class Connections:
                 self._idle.notify_all()
 
     def close(self) -> None:
-        """Close all of them; none may be lent. They are opened again when they are needed."""
-        self._local = threading.local()
-        while self._open:
-            self._open.pop().close()
+        """Close all of them, once they are given back. They are opened again when they are needed.
+
+        A connection that is closed while a thread works with it ends the process, so one that is
+        not given back in time, not even when it is interrupted, stays open.
+        """
+        with self._idle:
+            if self._become_idle():
+                self._local = threading.local()
+                while self._open:
+                    self._open.pop().close()
 
     def _of_this_thread(self, *, read_only: bool) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -107,13 +113,18 @@ class Connections:
     def _stand_still(self) -> None:
         """Close all connections, and let nobody open one until the lock is released."""
         self._idle.acquire()
-        if not self._wait_until_idle(self._busy_timeout):
-            for connection in self._open:
-                connection.interrupt()
-            if not self._wait_until_idle(_INTERRUPTED):
-                _logger.error("%s is in use during a fork: the child must not use it", self._path)
-                return
-        self.close()
+        if self._become_idle():
+            self.close()
+        else:
+            _logger.error("%s is in use during a fork: the child must not use it", self._path)
+
+    def _become_idle(self) -> bool:
+        """Wait until none is lent, for a while; whether it is so then. The lock is held."""
+        if self._wait_until_idle(self._busy_timeout):
+            return True
+        for connection in self._open:
+            connection.interrupt()
+        return self._wait_until_idle(_INTERRUPTED)
 
     def _wait_until_idle(self, seconds: float) -> bool:
         return self._idle.wait_for(lambda: not self._in_use, seconds)

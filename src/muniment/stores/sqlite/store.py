@@ -96,7 +96,7 @@ class SqliteStore(Store):
         self._writer = self._readers = None
         for pool in pools:
             await asyncio.to_thread(pool.shutdown)
-        self._connections.close()
+        await asyncio.to_thread(self._connections.close)
         self._is_prepared = False
 
     # --- writing
