@@ -16,6 +16,7 @@ from muniment.errors import SchemaMismatch, StoreError, UnsafeStore
 from muniment.stores import open_store
 from muniment.stores.migrating import revisions
 from muniment.stores.schema import POSTGRES_REVISION, SQLITE_REVISION
+from muniment.testing.contract import sealed
 from tests.servers.postgres import PostgresServer
 
 
@@ -139,3 +140,29 @@ async def test_a_restored_database_begins_a_new_epoch(postgres_url: str) -> None
     await store.close()
     await connection.close()
     assert in_order == [before.event_id, after.event_id]
+
+
+async def test_a_cluster_that_changes_under_an_open_store_is_refused(postgres_url: str) -> None:
+    """After a failover to a restored cluster nothing is stored or read before it is adopted."""
+    store = open_store(postgres_url)
+    await store.upgrade()
+    await store.append([sealed(1)])
+    await store.read(None, 9)
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute("UPDATE muniment.epochs SET system_identifier = 1")
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    for _ in range(2):  # the first may find that its connection is gone
+        with pytest.raises(StoreError):
+            await store.append([sealed(2)])
+    with pytest.raises(SchemaMismatch, match="new epoch"):
+        await store.append([sealed(2)])
+    with pytest.raises(SchemaMismatch, match="new epoch"):
+        await store.read(None, 9)
+    await store.upgrade()
+    await store.append([sealed(2)])
+    assert len(await store.read(None, 9)) == 2
+    await store.close()
+    await connection.close()

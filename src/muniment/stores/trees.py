@@ -214,5 +214,6 @@ class Trees(ABC):
         """Up to `limit` events in order of recording, behind `after`, up to and with `until`.
 
         None is no bound: unlike `Store.read`, it MUST show what stands before all that was ever
-        recorded, and what is not settled yet.
+        recorded, and what is not settled yet. Of several at one position it MUST show all, even
+        beyond `limit`.
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from muniment.errors import SchemaMismatch
 from muniment.stores.base import SchemaStatus
 from muniment.stores.schema import POSTGRES_REVISION
 
@@ -12,6 +13,10 @@ _MONTHS: Final = """
     SELECT substr(relname, length('events_') + 1) FROM pg_inherits JOIN pg_class ON oid = inhrelid
     WHERE inhparent = 'muniment.events'::regclass AND relname ~ '^events_[0-9]{4}_[0-9]{2}$'
     ORDER BY 1
+"""
+_IS_ANOTHER_CLUSTER: Final = """
+    SELECT system_identifier <> (SELECT system_identifier FROM pg_control_system())
+    FROM muniment.epochs ORDER BY epoch DESC LIMIT 1
 """
 
 
@@ -33,14 +38,23 @@ async def unsafe_settings(connection: Any) -> list[str]:
     ]
 
 
-async def is_another_cluster(connection: Any) -> bool:
-    """Whether the database was restored into a cluster that it has recorded nothing in."""
-    return bool(
-        await connection.fetchval(
-            "SELECT system_identifier <> (SELECT system_identifier FROM pg_control_system()) "
-            "FROM muniment.epochs ORDER BY epoch DESC LIMIT 1"
+async def refuse_another_cluster(connection: Any, where: str) -> None:
+    """Raise `SchemaMismatch` in a database that was restored into a cluster, and not adopted.
+
+    Asked on every new connection: behind one address there may be another cluster today. One that
+    is refused, or gives no answer, is ended.
+    """
+    try:
+        is_another = await connection.fetchval(_IS_ANOTHER_CLUSTER)
+    except BaseException:
+        connection.terminate()
+        raise
+    if is_another:
+        connection.terminate()
+        raise SchemaMismatch(
+            f"{where} was restored into another cluster, where transaction ids start over: run "
+            "`muniment --url … db upgrade` to begin a new epoch"
         )
-    )
 
 
 async def is_pooled(connection: Any) -> bool:

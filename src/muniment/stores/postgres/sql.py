@@ -23,8 +23,8 @@ READ: Final = """
     SELECT epoch, xid::text AS xid_text, seq, tenant_id, event_id, leaf_hash, body
     FROM muniment.events
     WHERE (epoch, xid, seq) > ($1::smallint, ($2::text)::xid8, $3::bigint)
-      AND (epoch < (SELECT max(epoch) FROM muniment.epochs)
-           OR xid < pg_snapshot_xmin(pg_current_snapshot()))
+      AND (epoch, xid) < (SELECT max(epoch), pg_snapshot_xmin(pg_current_snapshot())
+                          FROM muniment.epochs)
       AND ($4::text IS NULL OR tenant_id = $4)
     ORDER BY epoch, xid, seq LIMIT $5
 """

@@ -38,9 +38,9 @@ from muniment.stores.postgres.append import (
     transposed,
 )
 from muniment.stores.postgres.checks import (
-    is_another_cluster,
     is_pooled,
     months_made,
+    refuse_another_cluster,
     schema_status,
     unsafe_settings,
 )
@@ -124,7 +124,7 @@ class PostgresStore(Store):
         self._migrate = migrate
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._opening = asyncio.Lock()
-        self._writer = Writer(self._connect)
+        self._writer = Writer(self._connect, self._check_cluster)
         self._partitions = KnownPartitions()
         self._partitions_at_open = KnownPartitions()
         self._repeating = False
@@ -307,6 +307,9 @@ class PostgresStore(Store):
         except asyncpg.PostgresError as error:
             raise translate(error) from error
 
+    async def _check_cluster(self, connection: Any) -> None:
+        await refuse_another_cluster(connection, place(self.url))
+
     async def _connected(self) -> asyncpg.Pool[asyncpg.Record]:
         """The pool, made when first needed: the store may come up after the log."""
         if self._pool is None:
@@ -325,6 +328,7 @@ class PostgresStore(Store):
                         max_size=self._pool_size,
                         timeout=self._connect_timeout,
                         statement_cache_size=self._statements_kept,
+                        init=self._check_cluster,
                         reset=_no_reset,
                     )
         return self._pool
@@ -345,12 +349,7 @@ class PostgresStore(Store):
                 "events: turn it on, or open with allow_unsafe=True"
             )
             raise UnsafeStore(msg)
-        if await is_another_cluster(connection):
-            msg = (
-                f"{place(self.url)} was restored into another cluster, where transaction ids "
-                "start over: run `muniment --url … db upgrade` to begin a new epoch"
-            )
-            raise SchemaMismatch(msg)
+        await self._check_cluster(connection)
         pooled = await is_pooled(connection)
         self._statements_kept = 0 if pooled else _STATEMENTS_KEPT
         # asyncpg's COPY prepares a statement first, so behind a pooler there is none.

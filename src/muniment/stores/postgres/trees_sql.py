@@ -160,7 +160,10 @@ INTEGRATED_TO: Final = "SELECT last_position FROM muniment.sequencer_state"
 
 
 def inspect(*, has_after: bool, has_until: bool) -> str:
-    """Events by position, with every column. Without a bound there is none, not even the lowest."""
+    """Events by position, with every column. Without a bound there is none, not even the lowest.
+
+    With ties: of two that somebody gave one position, none may be left out between pages.
+    """
     order, start, end = (
         "(epoch, xid, seq)",
         "(($3::text)::smallint, ($4::text)::xid8, ($5::text)::bigint)",
@@ -175,7 +178,7 @@ def inspect(*, has_after: bool, has_until: bool) -> str:
         WHERE ($1::text IS NULL OR tenant_id = $1)
           AND {f"{order} > {start}" if has_after else "$3::text || $4::text || $5::text IS NULL"}
           AND {f"{order} <= {end}" if has_until else "$6::text || $7::text || $8::text IS NULL"}
-        ORDER BY epoch, xid, seq LIMIT $2
+        ORDER BY epoch, xid, seq FETCH FIRST ($2) ROWS WITH TIES
     """
 
 

@@ -12,10 +12,18 @@ _T = TypeVar("_T")
 
 
 class Writer:
-    """Lends a connection to one call at a time; it is made when needed, and again when broken."""
+    """Lends a connection to one call at a time; it is made when needed, and again when broken.
 
-    def __init__(self, connect: Callable[[], Awaitable[Any]]) -> None:
+    `check` raises if a new one must not be used, and ends it.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Any]],
+        check: Callable[[Any], Awaitable[None]],
+    ) -> None:
         self._connect = connect
+        self._check = check
         self._lock = asyncio.Lock()
         self._connection: Any = None
 
@@ -28,7 +36,9 @@ class Writer:
         async with self._lock:
             connection = self._connection
             if connection is None or connection.is_closed():
-                connection = self._connection = await self._connect()
+                connection = await self._connect()
+                await self._check(connection)
+                self._connection = connection
             try:
                 return await work(connection)
             except asyncpg.PostgresError:
