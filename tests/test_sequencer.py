@@ -42,19 +42,19 @@ _KEYS = [_KEY.verifier.for_tenant("acme")]
 
 
 @pytest_asyncio.fixture
-async def store(store_url: str) -> AsyncIterator[Store]:
+async def store(log_url: str) -> AsyncIterator[Store]:
     """An open store without events."""
-    store = open_store(store_url)
+    store = open_store(log_url)
     await store.open()
     yield store
     await store.close()
 
 
 @pytest_asyncio.fixture
-async def signing_log(store_url: str, tmp_path: Path) -> AsyncIterator[AuditLog]:
+async def signing_log(log_url: str, tmp_path: Path) -> AsyncIterator[AuditLog]:
     """A log that signs."""
     async with AuditLog.open(
-        store_url,
+        log_url,
         spool_dir=tmp_path / "spool",
         signing_keys=[_KEY],
         sequence_interval=0.02,
@@ -227,18 +227,18 @@ async def test_an_event_is_published_while_the_log_is_open(signing_log: AuditLog
     assert open_checkpoint(published.note, _KEYS).tree_size == published.tree_size == 1
 
 
-async def test_a_log_publishes_as_it_closes(store_url: str, tmp_path: Path, store: Store) -> None:
+async def test_a_log_publishes_as_it_closes(log_url: str, tmp_path: Path, store: Store) -> None:
     """A program of one event need not wait: the last round is run by `close`."""
     async with AuditLog.open(
-        store_url, spool_dir=tmp_path / "s", signing_keys=[_KEY], sequence_interval=600
+        log_url, spool_dir=tmp_path / "s", signing_keys=[_KEY], sequence_interval=600
     ) as log:
         await log.record("login", tenant_id="acme")
     assert await store.trees.checkpoint("acme") is not None
 
 
-async def test_a_log_may_leave_it_to_others(store_url: str, tmp_path: Path) -> None:
+async def test_a_log_may_leave_it_to_others(log_url: str, tmp_path: Path) -> None:
     """With `sequence=False` events wait for the sequencer of another process."""
-    async with AuditLog.open(store_url, spool_dir=tmp_path / "s", sequence=False) as log:
+    async with AuditLog.open(log_url, spool_dir=tmp_path / "s", sequence=False) as log:
         receipt = await log.record("login", tenant_id="acme")
         with pytest.raises(NotPublished, match="it waits for its leaf"):
             await log.await_published(receipt, within=0.01)
@@ -247,9 +247,9 @@ async def test_a_log_may_leave_it_to_others(store_url: str, tmp_path: Path) -> N
         assert (await log.stats())["sequencing"] == {}
 
 
-async def test_without_a_key_the_remedy_is_named(store_url: str, tmp_path: Path) -> None:
+async def test_without_a_key_the_remedy_is_named(log_url: str, tmp_path: Path) -> None:
     """What is missing for a checkpoint is a key, and `keygen` makes one."""
-    async with AuditLog.open(store_url, spool_dir=tmp_path / "s") as log:
+    async with AuditLog.open(log_url, spool_dir=tmp_path / "s") as log:
         await log.record("login", tenant_id="acme")
         with pytest.raises(NotPublished, match="muniment keygen"):
             await log.checkpoint("acme")
@@ -301,21 +301,21 @@ async def test_consistency_is_proved_between_checkpoints(signing_log: AuditLog) 
 
 
 async def test_a_proof_can_be_made_later_by_anyone(
-    signing_log: AuditLog, store_url: str, tmp_path: Path
+    signing_log: AuditLog, log_url: str, tmp_path: Path
 ) -> None:
     """The event's id is enough, for a log without keys in another process."""
     (event_id,) = await _record(signing_log, 1)
-    async with AuditLog.open(store_url, spool_dir=tmp_path / "s", sequence=False) as other:
+    async with AuditLog.open(log_url, spool_dir=tmp_path / "s", sequence=False) as other:
         proof = await other.prove(event_id)
         proof.verify((await other.body(event_id)).encode(), _KEYS)
 
 
 async def test_no_proof_crosses_to_another_tenant(
-    signing_log: AuditLog, store_url: str, tmp_path: Path
+    signing_log: AuditLog, log_url: str, tmp_path: Path
 ) -> None:
     """To a log bound to a tenant, another tenant's events and checkpoints do not exist."""
     (event_id,) = await _record(signing_log, 1)
-    async with AuditLog.open(store_url, tenant_id="globex", spool_dir=tmp_path / "s") as other:
+    async with AuditLog.open(log_url, tenant_id="globex", spool_dir=tmp_path / "s") as other:
         with pytest.raises(EventNotFound):
             await other.prove(event_id)
         with pytest.raises(InvalidQuery):
