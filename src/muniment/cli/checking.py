@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from muniment.cli.app import App, check_exists, run
+from muniment.cli.app import App, open_existing, run
+from muniment.cli.known_keys import KEY_OR_FILE, known_keys
 from muniment.cli.progress import Progress
 from muniment.cli.visible import visible
 from muniment.errors import MunimentError
-from muniment.stores import open_store
 
 # What checks signatures is imported where it is needed: most commands do without.
 if TYPE_CHECKING:
     from muniment.fsck import Finding, Summary
-    from muniment.keys import VerifyingKey
 
 _SHOWN: Final = 20
 
@@ -26,7 +25,7 @@ _SHOWN: Final = 20
 @click.command(
     epilog="\b\nFor example:\n"
     "  muniment fsck\n"
-    "  muniment fsck --tenant acme --key example.com/audit+1f2e3d4c+AaBb…\n"
+    "  muniment fsck --tenant acme --key @audit.pub\n"
     "  muniment fsck --resume fsck.state"
 )
 @click.option("--tenant", "tenant_id", metavar="ID", help="Of this tenant only.")
@@ -34,9 +33,8 @@ _SHOWN: Final = 20
     "--key",
     "keys",
     multiple=True,
-    metavar="VKEY",
-    help="The log's public key: signatures are verified too. May be repeated: after a rotation, "
-    "the older one too.",
+    metavar=KEY_OR_FILE,
+    help="The log's public key: signatures are verified too. May be repeated.",
 )
 @click.option(
     "--resume",
@@ -57,15 +55,13 @@ _SHOWN: Final = 20
 def fsck(
     app: App, /, *, tenant_id: str | None, keys: Sequence[str], resume: Path | None, limit: int
 ) -> None:
-    """Check everything: each event, leaf, tree and checkpoint against all others.
+    """Check everything: events, leaves, trees and checkpoints.
 
     Nothing is changed, and the log may be recorded in meanwhile. Each difference is a line on
     stderr: the tenant, what it is, and the event. The exit code is 1 if there was one. What was
     altered and signed again with the true key is not seen here: that is for `muniment watch`.
     """
-    known = _keys(keys)
-    store = open_store(app.url, **({"migrate": False} if app.url.startswith("sqlite") else {}))
-    check_exists(store)
+    known = known_keys(keys, option="--key")
     shown: Counter[str] = Counter()
 
     def tell(finding: Finding) -> None:
@@ -77,8 +73,7 @@ def fsck(
     async def work() -> Summary:
         from muniment.fsck import fsck as check
 
-        try:
-            await store.open()
+        async with open_existing(app) as store:
             with Progress("Checking", unit="events and leaves", beside_output=True) as progress:
                 return await check(
                     store,
@@ -90,8 +85,6 @@ def fsck(
                     ),
                     resume=resume,
                 )
-        finally:
-            await store.close()
 
     try:
         summary = run(work())
@@ -101,33 +94,23 @@ def fsck(
         raise
     if tenant_id is not None and not (summary.tenants or summary.events or summary.pending):
         raise MunimentError(f"tenant {tenant_id} has no event, or may not be seen by this role")
-    for tenant, count in sorted(shown.items()):
-        if count > limit:
-            click.echo(f"{visible(tenant)}: and {count - limit:,} more", err=True)
+    for tenant, found in sorted(shown.items()):
+        if found > limit:
+            click.echo(f"{visible(tenant)}: and {found - limit:,} more", err=True)
     _tell(summary, has_keys=bool(known))
     if summary.findings:
-        raise click.exceptions.Exit(1)
+        raise MunimentError(f"the log is not what it was: {_count(summary.findings, 'difference')}")
+    click.echo("all agree")
 
 
 def _tell(summary: Summary, *, has_keys: bool) -> None:
-    signed = f", {summary.signatures:,} signatures" if has_keys else ", no signatures (no --key)"
+    signed = _count(summary.signatures, "signature") if has_keys else "no signatures (no --key)"
     click.echo(
-        f"looked at: {summary.tenants:,} trees, {summary.events:,} events ({summary.erased:,} "
-        f"erased), {summary.pending:,} without a leaf yet, {summary.checkpoints:,} "
-        f"checkpoints{signed}"
+        f"looked at: {_count(summary.tenants, 'tree')}, {_count(summary.events, 'event')} "
+        f"({summary.erased:,} erased), {summary.pending:,} without a leaf yet, "
+        f"{_count(summary.checkpoints, 'checkpoint')}, {signed}"
     )
-    click.echo(f"differences: {summary.findings:,}" if summary.findings else "all agree")
 
 
-def _keys(texts: Sequence[str]) -> list[VerifyingKey]:
-    if not texts:
-        return []
-    from muniment.keys import VerifyingKey
-
-    found = []
-    for text in texts:
-        try:
-            found.append(VerifyingKey.parse(text))
-        except MunimentError as error:
-            raise click.UsageError(f"--key: {error}") from None
-    return found
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from muniment.cli.known_keys import KEY_OR_FILE, known_keys
 from muniment.cli.progress import Progress
 from muniment.cli.visible import visible
-from muniment.errors import InvalidKey, VerificationError
+from muniment.errors import VerificationError
 
 # What verifies is imported where it is needed: other commands do without.
 if TYPE_CHECKING:
     from muniment.evidence import Verified
-    from muniment.keys import VerifyingKey
 
 
 @click.command(
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     "keys",
     required=True,
     multiple=True,
-    metavar="KEY|@FILE",
+    metavar=KEY_OR_FILE,
     help="A public key, as `muniment keygen` printed it, or a file of some, one a line: the log's "
     "or the tenant's own, and those of witnesses; may be given again.",
 )
@@ -55,7 +55,7 @@ def verify(*, file: Path, keys: Sequence[str], old_checkpoint: Path | None) -> N
     """
     from muniment.evidence import verify_evidence
 
-    known = [key for given in keys for key in _keys_in(given)]
+    known = known_keys(keys, option="--key")
     given = None if old_checkpoint is None else old_checkpoint.read_bytes()
     name = "stdin" if str(file) == "-" else str(file)
     counted = 0
@@ -77,24 +77,6 @@ def verify(*, file: Path, keys: Sequence[str], old_checkpoint: Path | None) -> N
     click.echo("It does not show:")
     for line in _what_is_open(found):
         click.echo(visible(f"  - {line}"))
-
-
-def _keys_in(given: str) -> Iterator[VerifyingKey]:
-    from muniment.keys import VerifyingKey
-
-    texts = [given]
-    if given.startswith("@"):
-        try:
-            texts = Path(given[1:]).read_text().split("\n")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text"
-            raise InvalidKey(f"--key: {given[1:]}: can't be read: {reason}") from None
-    for text in texts:
-        if text.strip():
-            try:
-                yield VerifyingKey.parse(text.strip())
-            except InvalidKey as error:
-                raise InvalidKey(f"--key: {error}") from None
 
 
 @contextmanager

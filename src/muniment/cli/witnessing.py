@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from muniment.cli.app import App, check_exists, run
+from muniment.cli.app import App, open_existing, run
+from muniment.cli.known_keys import KEY_OR_FILE, known_keys
 from muniment.cli.visible import visible
-from muniment.errors import InvalidConfig, MunimentError, StoreError
-from muniment.stores import open_store
+from muniment.errors import InvalidConfig, StoreError
 
 # What signs and what serves is imported where it is needed: most commands do without.
 if TYPE_CHECKING:
-    from muniment.keys import VerifyingKey
     from muniment.remembering import Finding, Watcher
 
 _T = TypeVar("_T")
@@ -40,7 +39,7 @@ def _address(ctx: click.Context, param: click.Parameter, value: str) -> tuple[st
     epilog="\b\nFor example:\n"
     "  muniment keygen example.org/witness --out witness.key --witness\n"
     "  muniment witness --key-file witness.key --state witness.db \\\n"
-    "    --trust log.example+1f2e3d4c+AaB…"
+    "    --trust @audit.pub"
 )
 @click.option(
     "--key-file",
@@ -54,7 +53,7 @@ def _address(ctx: click.Context, param: click.Parameter, value: str) -> tuple[st
     "trusted",
     required=True,
     multiple=True,
-    metavar="VKEY",
+    metavar=KEY_OR_FILE,
     help="The public key of a log whose checkpoints are cosigned, those of all its tenants "
     "included. May be repeated.",
 )
@@ -86,7 +85,7 @@ def witness(
     from muniment.witness import Ledger, Witness
 
     key = SigningKey.read(key_file)
-    logs = _keys(trusted, "--trust")
+    logs = known_keys(trusted, option="--trust")
     ledger = Ledger(state)
     try:
         with _decisions_shown():
@@ -116,8 +115,8 @@ async def _serve(witness: Any, vkey: str, listen: tuple[str, int]) -> None:
 
 @click.command(
     epilog="\b\nFor example:\n"
-    "  muniment watch --all --key log.example+1f2e3d4c+AaB… --memory seen --once\n"
-    "  muniment watch --tenant acme --key log.example+1f2e3d4c+AaB… --memory seen"
+    "  muniment watch --all --key @audit.pub --memory seen --once\n"
+    "  muniment watch --tenant acme --key @audit.pub --memory seen"
 )
 @click.option("--tenant", "tenant_ids", multiple=True, metavar="ID", help="May be repeated.")
 @click.option("--all", "everybody", is_flag=True, help="All tenants that live or are remembered.")
@@ -126,7 +125,7 @@ async def _serve(witness: Any, vkey: str, listen: tuple[str, int]) -> None:
     "keys",
     required=True,
     multiple=True,
-    metavar="VKEY",
+    metavar=KEY_OR_FILE,
     help="The log's public key. May be repeated: after a rotation, the older one too.",
 )
 @click.option(
@@ -176,13 +175,10 @@ def watch(
 
     if bool(tenant_ids) == everybody:
         raise click.UsageError("say whom to look at: --tenant ID, or --all")
-    known = _keys(keys, "--key")
-    store = open_store(app.url, **({"migrate": False} if app.url.startswith("sqlite") else {}))
-    check_exists(store)
+    known = known_keys(keys, option="--key")
 
     async def work() -> bool:
-        try:
-            await store.open()
+        async with open_existing(app) as store:
             watcher = Watcher(
                 store.trees,
                 CheckpointDirectory(memory),
@@ -193,8 +189,6 @@ def watch(
             if once:
                 return _told(watcher, await watcher.look(named))
             return await _watch_on(watcher, named, interval)
-        finally:
-            await store.close()
 
     if not run(work()):
         raise click.exceptions.Exit(1)
@@ -239,18 +233,6 @@ def _told(watcher: Watcher, findings: list[Finding]) -> bool:
         click.echo(visible(" ".join(line.split("\n"))), err=True)
     click.echo(f"logs that hold all that is remembered of them: {watcher.looked_at:,}")
     return not findings
-
-
-def _keys(texts: Sequence[str], option: str) -> list[VerifyingKey]:
-    from muniment.keys import VerifyingKey
-
-    found = []
-    for text in texts:
-        try:
-            found.append(VerifyingKey.parse(text))
-        except MunimentError as error:
-            raise click.UsageError(f"{option}: {error}") from None
-    return found
 
 
 def _stopped() -> asyncio.Event:

@@ -5,5 +5,6 @@
 
 from muniment.testing.capture import capture_events
 from muniment.testing.faulty import FaultyStore
+from muniment.testing.faulty_trees import FaultyTrees
 
-__all__ = ["FaultyStore", "capture_events"]
+__all__ = ["FaultyStore", "FaultyTrees", "capture_events"]

@@ -15,18 +15,20 @@ from muniment.stores.base import (
     Store,
     StoredEvent,
 )
+from muniment.testing.faulty_trees import FaultyTrees
 
 
 class FaultyStore(Store):
     """Passes everything on to a real store, but lets its writes fail, hang or be refused.
 
-    `appended` lists the sizes of the batches that reached the real store.
+    `appended` lists the sizes of the batches that reached the real store. `trees` are told by
+    themselves what to do.
     """
 
     def __init__(self, store: Store) -> None:
         self.url = store.url
         self.index_step = store.index_step
-        self.trees = store.trees
+        self.trees: FaultyTrees = FaultyTrees(store.trees)
         self.appended: list[int] = []
         self._store = store
         self._healed = asyncio.Event()

@@ -56,7 +56,7 @@ _BUNDLE_OF: Final = """
 # As bytes: what somebody else has put there need not be text.
 _INSPECT: Final = """
     SELECT seq, CAST(tenant_id AS BLOB), CAST(event_id AS BLOB), CAST(leaf_hash AS BLOB),
-           CAST(terms AS BLOB), CAST(body AS BLOB)
+           CAST(terms AS BLOB), CAST(body AS BLOB), typeof(tenant_id) = 'text'
     FROM muniment_events
 """
 _PUBLISH: Final = """
@@ -370,7 +370,8 @@ def _published(row: Sequence[Any]) -> Published:
 def _inspected(row: Sequence[Any]) -> Inspected:
     return Inspected(
         position=str(row[0]),
-        tenant_id=row[1].decode(errors="replace"),
+        # Bytes that look like a text are another tenant: no search for that text finds them.
+        tenant_id=row[1].decode(errors="replace") if row[6] else repr(row[1]),
         event_id=row[2],
         leaf_hash=row[3],
         terms=row[4],
