@@ -9,9 +9,9 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 import msgspec
@@ -21,6 +21,9 @@ from muniment.errors import InvalidConfig, InvalidEvent, InvalidQuery, MunimentE
 from muniment.log import AuditLog
 from muniment.stores import open_store
 from muniment.stores.base import Store
+
+if TYPE_CHECKING:  # loaded only where there is a key
+    from muniment.keys import SigningKey
 
 _T = TypeVar("_T")
 
@@ -97,14 +100,20 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
 
 
 @asynccontextmanager
-async def open_log(app: App, *, for_reading: bool = False) -> AsyncIterator[AuditLog]:
-    """The log at the app's URL, open; `for_reading`, it must exist already, and be up to date."""
+async def open_log(
+    app: App, *, for_reading: bool = False, signing_keys: Sequence[SigningKey] | None = None
+) -> AsyncIterator[AuditLog]:
+    """The log at the app's URL, open; `for_reading`, it must exist already, and be up to date.
+
+    It signs with the keys that are given, else with those of the environment.
+    """
     is_file = app.url.startswith("sqlite")
     # Any database would be made into a log by opening it; a reader leaves it as it is.
     log = AuditLog.open(
         app.url,
         store_options={"migrate": not for_reading} if is_file else None,
         sequence=not for_reading,
+        signing_keys=signing_keys,
     )
     if for_reading:
         check_exists(log.store)

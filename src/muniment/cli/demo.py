@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 from rich.console import Console
@@ -23,7 +23,11 @@ from muniment.log import AuditLog
 from muniment.receipts import Receipt
 from muniment.stores import without_password
 
+if TYPE_CHECKING:  # what signs is imported where there is a key
+    from muniment.keys import SigningKey, VerifyingKey
+
 DEMO_URL: Final = "sqlite:///muniment-demo.db"
+_KEY_FILE: Final = "muniment-demo.key"
 _BATCH: Final = 200
 
 
@@ -57,10 +61,10 @@ _QUESTIONS: Final = (
 @click.command()
 @click.pass_obj
 def demo(app: App) -> None:
-    """Record a made-up day of an agent platform, then find things in it.
+    """Record a made-up day of an agent platform, find things in it, and prove one.
 
-    It goes into muniment-demo.db unless --url says otherwise, so that no real log gets it from
-    MUNIMENT_URL. Running it again adds nothing.
+    It goes into muniment-demo.db, and is signed with muniment-demo.key, unless --url says
+    otherwise, so that no real log gets it from MUNIMENT_URL. Running it again adds nothing.
     """
     url = app.url if app.url_given else DEMO_URL
     run(_demo(App(url=url, url_given=True, verbose=app.verbose)))
@@ -70,7 +74,8 @@ async def _demo(app: App) -> None:
     console = output()
     events = story.day()
     console.print("muniment keeps who did what to what, for which tenant, and how it ended.\n")
-    async with open_log(app) as log:
+    keys = [_demo_key()] if app.url == DEMO_URL else None
+    async with open_log(app, signing_keys=keys) as log:
         started = time.perf_counter()
         receipts = await _record(log, events)
         _tell_recorded(console, app.url, receipts, time.perf_counter() - started)
@@ -80,9 +85,43 @@ async def _demo(app: App) -> None:
             page = await log.search(**question.filters)
             _tell_found(console, question, page.events, time.perf_counter() - started)
             found += page.events
+        if keys:
+            await log.await_published(
+                next(each for each in receipts if each.event_id == found[0].event_id)
+            )
+            await _tell_proof(console, log, found[0], keys[0].verifier)
     console.print("Go on with:")
-    for command in (f"show {found[0].event_id}", "stats", "search --help"):
+    commands = [f"show {found[0].event_id}", "stats", "search --help"]
+    if keys:
+        tenant = found[0].tenant_id
+        commands += [
+            f"export --tenant {tenant} --evidence {tenant}.jsonl",
+            f"verify {tenant}.jsonl --key {keys[0].verifier.text()}",
+        ]
+    for command in commands:
         _tell_command(console, f"{_program()} {command}")
+
+
+def _demo_key() -> SigningKey:
+    from muniment.keys import SigningKey, write_key
+
+    path = Path(_KEY_FILE)
+    if not path.exists():
+        write_key(path, SigningKey.generate("demo.example/audit"))
+    return SigningKey.read(path)
+
+
+async def _tell_proof(console: Console, log: AuditLog, event: Event, key: VerifyingKey) -> None:
+    console.print(Text("Is the first of these still as it was recorded?", style="bold"))
+    _tell_command(console, f"{_program()} prove {event.event_id}")
+    proof = await log.prove(event.event_id, tenant_id=event.tenant_id)
+    body = await log.body(event.event_id, tenant_id=event.tenant_id)
+    signed = proof.verify(body.encode(), [key.for_tenant(event.tenant_id)])
+    console.print(
+        f"Yes: it is leaf {proof.leaf_index:,} of {signed.tree_size:,} in the tree of "
+        f"{event.tenant_id}; {len(proof.hashes)} hashes lead from it to the root, which is signed."
+    )
+    console.print("Whoever edits it now, in the database itself, can't make that true again.\n")
 
 
 async def _record(log: AuditLog, events: Sequence[Event]) -> list[Receipt]:
