@@ -92,10 +92,11 @@ def test_the_demo_s_commands_work_when_copied(tmp_path: Path) -> None:
     shown = shell(f"{' '.join(PROGRAM)} demo").stdout
     commands = [line[2:] for line in shown.splitlines() if line.startswith("$ ")]
     done = shell("\n".join(commands))
-    assert (len(commands), done.returncode, done.stderr.count("muniment:")) == (7, 0, 0)
+    assert (len(commands), done.returncode, done.stderr.count("muniment:")) == (10, 0, 0)
     rows = [line.rstrip() for line in shown.splitlines() if line.startswith("2025")]
     assert len(rows) == 8
     assert [row for row in rows if row not in done.stdout] == []
+    assert "waha.jsonl holds:" in done.stdout
 
 
 def test_the_demo_leaves_the_log_of_the_environment_alone(

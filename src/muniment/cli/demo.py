@@ -61,7 +61,7 @@ _QUESTIONS: Final = (
 @click.command()
 @click.pass_obj
 def demo(app: App) -> None:
-    """Record a made-up day of an agent platform, find things in it, and prove one.
+    """Record a made-up day of an agent platform, find things and prove one.
 
     It goes into muniment-demo.db, and is signed with muniment-demo.key, unless --url says
     otherwise, so that no real log gets it from MUNIMENT_URL. Running it again adds nothing.
