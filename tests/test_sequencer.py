@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -33,7 +34,7 @@ from muniment.sequencer import Sequencer, SequencerOptions, make_sequencer, sequ
 from muniment.signing import Signer
 from muniment.stores import open_store
 from muniment.stores.base import Store
-from muniment.stores.trees import Published, Trees
+from muniment.stores.trees import Lag, Published, Trees
 from muniment.testing.contract import sealed
 from tests.scripted import LONG, until
 
@@ -215,6 +216,41 @@ async def test_a_sequencer_closes_over_a_store_that_loses_its_cancellation() -> 
     sequencer.start()
     await trees.is_called.wait()
     await asyncio.wait_for(sequencer.close(catch_up=0), LONG)
+
+
+class _Deaf:
+    """Trees that hang, and do not heed being cancelled, until they are let go."""
+
+    def __init__(self) -> None:
+        self.is_called = asyncio.Event()
+        self.let_go = asyncio.Event()
+        self.has_ended = asyncio.Event()
+
+    async def why_not(self) -> str | None:
+        """Hang."""
+        self.is_called.set()
+        while not self.let_go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.let_go.wait()
+        self.has_ended.set()
+        return "it is closed"
+
+    async def lag(self) -> Lag:
+        """None."""
+        return Lag()
+
+
+async def test_a_sequencer_closes_over_a_store_that_never_answers() -> None:
+    """Nobody waits for ever; what hangs ends with the store's own connections."""
+    trees = _Deaf()
+    sequencer = Sequencer(cast("Trees", trees), diagnostics=Diagnostics())
+    sequencer.start()
+    await trees.is_called.wait()
+    await asyncio.wait_for(sequencer.close(catch_up=0), LONG)
+    assert not trees.has_ended.is_set()
+    trees.let_go.set()
+    await trees.has_ended.wait()
+    await asyncio.sleep(0)
 
 
 # --- in a log

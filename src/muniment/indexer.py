@@ -17,6 +17,7 @@ _CALM: Final = 4
 """Looks without many events: long lists come with pauses in which the next one is sealed."""
 _RETRY: Final = 1.0
 _PATROL: Final = 2.0
+_PATIENCE: Final = 1.0
 
 
 class Indexer:
@@ -56,13 +57,18 @@ class Indexer:
         self._wake.set()
 
     async def close(self, *, catch_up: float = 1.0) -> None:
-        """Stop, after indexing for up to `catch_up` seconds what is left."""
+        """Stop, after indexing for up to `catch_up` seconds what is left.
+
+        A store that hangs holds nobody up: its own `close` ends what is at it.
+        """
         if self._task is None:
             return
         self._is_closing = True
         self._task.cancel()  # which the store's driver may lose on its way
-        await asyncio.wait({self._task})
+        stopped, _ = await asyncio.wait({self._task}, timeout=_PATIENCE)
         self._task = None
+        if not stopped:
+            return
         last = asyncio.create_task(self._catch_up())
         done, _ = await asyncio.wait({last}, timeout=catch_up)
         if not done:

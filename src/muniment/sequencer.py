@@ -33,6 +33,7 @@ _BATCH: Final = 4_096
 """Events that one transaction gives their leaves: as many as a commit may hold up others."""
 _PUBLISHED_AT_ONCE: Final = 500
 _PATROL: Final = 30.0
+_PATIENCE: Final = 1.0
 
 
 class SequencerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,7 +150,10 @@ class Sequencer:
         )
 
     async def close(self, *, catch_up: float = 1.0) -> None:
-        """Stop, after a last round of up to `catch_up` seconds over what was recorded."""
+        """Stop, after a last round of up to `catch_up` seconds over what was recorded.
+
+        A store that hangs holds nobody up: its own `close` ends what is at it.
+        """
         if self._task is None:
             return
         self._closing.set()
@@ -157,7 +161,7 @@ class Sequencer:
         if not done:
             self._is_abandoned = True
             self._task.cancel()  # which the store's driver may lose on its way
-            await asyncio.wait({self._task})
+            await asyncio.wait({self._task}, timeout=_PATIENCE)
         self._task = None
         if self._anchoring is not None:
             await self._anchoring.close(patience=catch_up)
