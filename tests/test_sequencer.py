@@ -34,7 +34,7 @@ from muniment.sequencer import Sequencer, SequencerOptions, make_sequencer, sequ
 from muniment.signing import Signer
 from muniment.stores import open_store
 from muniment.stores.base import Store
-from muniment.stores.trees import Lag, Published, Trees
+from muniment.stores.trees import Lag, Published, Tree, Trees
 from muniment.testing.contract import sealed
 from tests.scripted import LONG, until
 
@@ -276,7 +276,7 @@ async def test_a_log_may_leave_it_to_others(log_url: str, tmp_path: Path) -> Non
     """With `sequence=False` events wait for the sequencer of another process."""
     async with AuditLog.open(log_url, spool_dir=tmp_path / "s", sequence=False) as log:
         receipt = await log.record("login", tenant_id="acme")
-        with pytest.raises(NotPublished, match="it waits for its leaf"):
+        with pytest.raises(NotPublished, match="it waits for its leaf, or is not in the store"):
             await log.await_published(receipt, within=0.01)
         with pytest.raises(NotPublished, match="waits for the sequencer"):
             await log.prove(receipt.event_id)
@@ -350,12 +350,15 @@ async def test_no_proof_crosses_to_another_tenant(
     signing_log: AuditLog, log_url: str, tmp_path: Path
 ) -> None:
     """To a log bound to a tenant, another tenant's events and checkpoints do not exist."""
-    (event_id,) = await _record(signing_log, 1)
+    receipt = await signing_log.record("login", tenant_id="acme")
+    event_id = receipt.event_id
     async with AuditLog.open(log_url, tenant_id="globex", spool_dir=tmp_path / "s") as other:
         with pytest.raises(EventNotFound):
             await other.prove(event_id)
         with pytest.raises(InvalidQuery):
             await other.checkpoint("acme")
+        with pytest.raises(InvalidQuery):
+            await other.await_published(receipt)
 
 
 @pytest.mark.parametrize(
@@ -510,6 +513,74 @@ async def test_an_anchor_that_comes_back_gets_the_newest(store: Store) -> None:
     place.is_down = False
     await until(lambda: place.kept == [("acme", 2)])
     await anchoring.close()
+
+
+class _Forked(_Place):
+    """Refuses one tenant's checkpoints, as a witness that saw another tree."""
+
+    async def _put(self, checkpoint: Published, prove: Prove) -> str | None:
+        if checkpoint.tenant_id == "acme":
+            raise AnchorError("it was forked")
+        return await super()._put(checkpoint, prove)
+
+
+async def test_a_fork_that_an_anchor_refuses_is_told_until_it_is_resolved(store: Store) -> None:
+    """The other tenants' checkpoints that it takes do not hide it."""
+    place = _Forked("a")
+    sequencer, anchoring = await _anchored(store, place)
+    for n in range(3):
+        await store.append([sealed(n), sealed(n, tenant_id="zeta")])
+        await sequencer.round()
+        await until(lambda: len(place.kept) == n + 1)  # noqa: B023 - waited for within the round
+        assert sequencer.state().unanchored == {"a": "tenant 'acme': it was forked"}
+    await anchoring.close()
+
+
+async def test_a_tree_that_can_not_be_signed_keeps_no_other_from_it(store: Store) -> None:
+    """It is told whose tree it is, and everybody else is published."""
+
+    class _Choosy(Signer):
+        def sign(self, tree: Tree) -> Published:
+            if tree.tenant_id == "acme":
+                raise VerificationError("it is damaged")
+            return super().sign(tree)
+
+    await store.append([sealed(1), sealed(2, tenant_id="zeta")])
+    sequencer = _sequencer(store, signer=_Choosy([_KEY]))
+    await sequencer.round()
+    assert await store.trees.checkpoint("zeta") is not None
+    assert sequencer.state().error == "tenant 'acme': it is damaged"
+
+
+async def test_a_backlog_is_worked_off_without_a_pause(store: Store) -> None:
+    """An interval is only waited for once there is nothing left to do."""
+    await store.append([sealed(n) for n in range(9)])
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 600  # every look at it is past the interval
+        return now
+
+    sequencer = _sequencer(store, batch=2, interval=600.0, clock=clock)
+    sequencer.start()
+    await until(lambda: sequencer.state().integrated == 9)
+    await sequencer.close()
+
+
+async def test_a_round_that_does_not_end_is_lag() -> None:
+    """When the store hangs, the figures do not stand still."""
+    trees, now = _Deaf(), 0.0
+    sequencer = Sequencer(
+        cast("Trees", trees), diagnostics=Diagnostics(), interval=1.0, clock=lambda: now
+    )
+    sequencer.start()
+    await trees.is_called.wait()
+    assert sequencer.state().lag_seconds == 0
+    now = 60.0
+    assert sequencer.state().lag_seconds == 60
+    trees.let_go.set()
+    await sequencer.close()
 
 
 async def test_what_a_dead_process_left_is_anchored(store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from muniment.errors import VerificationError
 from muniment.merkle import Frontier
 from muniment.stores.trees import BUNDLE_WIDTH, Growth, PendingEvent, Tree
 from muniment.tiles import append_leaves, hashes_in
@@ -21,8 +22,16 @@ def grow(events: Sequence[PendingEvent], trees: Mapping[str, Tree]) -> list[Grow
 
 
 def frontier_of(tree: Tree) -> Frontier:
-    """The right edge of a tree, to grow or to take its root. Raises `VerificationError`."""
-    return Frontier(tree.tree_size, hashes_in(tree.edge))
+    """The right edge of a tree, to grow or to take its root.
+
+    Raises `VerificationError` with the tenant's name if it is damaged.
+    """
+    try:
+        return Frontier(tree.tree_size, hashes_in(tree.edge))
+    except VerificationError as error:
+        raise VerificationError(
+            f"the tree of tenant {tree.tenant_id!r} is damaged: {error}; run `muniment fsck`"
+        ) from None
 
 
 def _grow_one(tree: Tree, events: Sequence[PendingEvent]) -> Growth:

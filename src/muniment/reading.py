@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from muniment.actions import Catalogue
-from muniment.errors import InvalidQuery, NotPublished
+from muniment.errors import InvalidQuery, NotPublished, StoreUnavailable
 from muniment.event import Event
 from muniment.exporting import Exported, export_evidence
 from muniment.proofs import ConsistencyProof, InclusionProof
@@ -136,20 +136,24 @@ class ReadableLog(ABC):
         is lost by that, and it can be called again.
         """
         self._check_open()
-        missing = "it is not in the store yet"
-        trees = self.store.trees
+        tenant_id = self._tenant(receipt.tenant_id)
+        trees, missing = self.store.trees, ""
         try:
             async with asyncio.timeout(within):
                 while True:
-                    index = await trees.leaf_index(receipt.tenant_id, receipt.event_id)
-                    newest = await trees.checkpoint(receipt.tenant_id)
-                    if index is not None and newest is not None and index < newest.tree_size:
-                        return newest
-                    missing = (
-                        "it waits for its leaf"
-                        if index is None
-                        else f"it is leaf {index}, and no log with a key has signed for it"
-                    )
+                    try:
+                        index = await trees.leaf_index(tenant_id, receipt.event_id)
+                        newest = await trees.checkpoint(tenant_id)
+                    except StoreUnavailable as error:
+                        missing = str(error)
+                    else:
+                        if index is not None and newest is not None and index < newest.tree_size:
+                            return newest
+                        missing = (
+                            "it waits for its leaf, or is not in the store yet"
+                            if index is None
+                            else f"it is leaf {index}, and no log with a key has signed for it"
+                        )
                     await asyncio.sleep(_LOOK_AGAIN)
         except TimeoutError:
             msg = f"event {receipt.event_id} is not published after {within:g} s: {missing}"

@@ -13,6 +13,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -34,6 +35,8 @@ _BATCH: Final = 4_096
 _PUBLISHED_AT_ONCE: Final = 500
 _PATROL: Final = 30.0
 _PATIENCE: Final = 1.0
+_SILENT: Final = 5
+"""Intervals after which a round that has not ended counts as lag."""
 
 
 class SequencerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,13 +124,18 @@ class Sequencer:
         self._batch = batch
         self._clock = clock
         self._lag = Lag()
+        self._measured_at = clock()
+        self._is_behind = False
         self._integrated = self._published = 0
         self._why_not: str | None = None
         self._is_allowed = False
         self._error: str | None = None
+        self._unsigned: str | None = None
         self._patrolled: float | None = None
         self._closing = asyncio.Event()
         self._is_abandoned = False
+        # The application may fill the loop's own threads with work of its own.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="muniment-sign")
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -138,8 +146,10 @@ class Sequencer:
 
     def state(self) -> Sequencing:
         """What it does now, from any thread."""
+        silent = self._clock() - self._measured_at
         return Sequencing(
-            lag_seconds=self._lag.seconds,
+            # Of a round that does not end, its store being hung, nothing else tells.
+            lag_seconds=self._lag.seconds + (silent if silent > _SILENT * self._interval else 0.0),
             culprits=self._lag.culprits,
             integrated=self._integrated,
             published=self._published,
@@ -163,6 +173,7 @@ class Sequencer:
             self._task.cancel()  # which the store's driver may lose on its way
             await asyncio.wait({self._task}, timeout=_PATIENCE)
         self._task = None
+        self._thread.shutdown(wait=False)
         if self._anchoring is not None:
             await self._anchoring.close(patience=catch_up)
 
@@ -177,6 +188,7 @@ class Sequencer:
             while await self.round():
                 pass
         finally:
+            self._thread.shutdown(wait=False)
             if self._anchoring is not None:
                 await self._anchoring.close(patience=patience)
 
@@ -194,7 +206,8 @@ class Sequencer:
             if self._signer is not None:
                 await self._publish(self._signer)
         self._lag = await self._trees.lag()
-        self._error = None
+        self._measured_at = self._clock()
+        self._error = self._unsigned
         return count
 
     async def _run(self) -> None:
@@ -209,6 +222,9 @@ class Sequencer:
                 )
             if is_last or self._is_abandoned:
                 return
+            if self._is_behind:
+                self._is_behind = False
+                continue
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), self._interval)
 
@@ -224,7 +240,8 @@ class Sequencer:
             done = await self._trees.integrate(self._batch, grow)
             count += done
             self._integrated += done
-            if done < self._batch or self._clock() >= until:
+            self._is_behind = done >= self._batch
+            if not self._is_behind or self._clock() >= until:
                 return count
 
     async def _publish(self, signer: Signer) -> None:
@@ -245,10 +262,26 @@ class Sequencer:
             self._patrolled = now
 
     async def _publish_some(self, signer: Signer, grown: Sequence[Tree]) -> int:
-        signed: list[Published] = await asyncio.to_thread(lambda: [signer.sign(t) for t in grown])
-        refused = set(await self._trees.publish(signed))
+        signed, failed = await asyncio.get_running_loop().run_in_executor(
+            self._thread, _signed, signer, grown
+        )
+        self._unsigned = failed
+        if failed is not None:
+            self._diagnostics.report(logging.ERROR, "sign", "not every tree is signed: %s", failed)
+        refused = set(await self._trees.publish(signed)) if signed else set()
         kept = [each for each in signed if each.tenant_id not in refused]
         self._published += len(kept)
         if self._anchoring is not None:
             self._anchoring.hand_over(kept)
         return len(kept)
+
+
+def _signed(signer: Signer, grown: Sequence[Tree]) -> tuple[list[Published], str | None]:
+    """The checkpoints of trees; one that can't be signed does not keep the others from it."""
+    signed, failed = [], None
+    for tree in grown:
+        try:
+            signed.append(signer.sign(tree))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is this tenant's
+            failed = failed or f"tenant {tree.tenant_id!r}: {str(error) or repr(error)}"
+    return signed, failed

@@ -36,6 +36,7 @@ def sequence(app: App, *, interval: float, once: bool) -> None:
     A log does so by itself. This is for a database that applications write to with fewer rights,
     or with sequence=False. It signs with the keys of MUNIMENT_SIGNING_KEY_FILE or
     MUNIMENT_SIGNING_KEY, brings checkpoints to MUNIMENT_ANCHORS, and ends at SIGTERM or SIGINT.
+    The exit code is 1 if by then not all is signed, or an anchor did not take its checkpoints.
     """
     above_zero(interval=interval)
     run(_sequence(app, interval, once=once))
@@ -62,6 +63,11 @@ async def _sequence(app: App, interval: float, *, once: bool) -> None:
             await sequencer.run_once()
         done = sequencer.state()
         _say(f"{done.integrated:,} events integrated, {done.published:,} checkpoints published")
+        troubles = [f"{anchor}: {reason}" for anchor, reason in done.unanchored.items()]
+        if done.error is not None:
+            troubles.insert(0, done.error)
+        if troubles:
+            raise MunimentError("; ".join(troubles))
 
 
 @click.command()
