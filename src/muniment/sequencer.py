@@ -35,6 +35,7 @@ _BATCH: Final = 4_096
 _PUBLISHED_AT_ONCE: Final = 500
 _PATROL: Final = 30.0
 _PATIENCE: Final = 1.0
+_LEAST_REST: Final = 0.01
 _SILENT: Final = 5
 """Intervals after which a round that has not ended counts as lag."""
 
@@ -102,7 +103,8 @@ def make_sequencer(
 class Sequencer:
     """Gives events their leaves, and signs what each tenant's tree has become.
 
-    Without a `signer`, trees grow and nothing is published. `interval` is in seconds.
+    Without a `signer`, trees grow and nothing is published. `interval` is in seconds, from the
+    beginning of a round to that of the next; behind a backlog the next one begins at once.
     """
 
     def __init__(
@@ -213,6 +215,7 @@ class Sequencer:
     async def _run(self) -> None:
         while True:
             is_last = self._closing.is_set()
+            began = self._clock()
             try:
                 await self.round()
             except Exception as error:  # noqa: BLE001 - whatever it is, sequencing must go on
@@ -225,8 +228,9 @@ class Sequencer:
             if self._is_behind:
                 self._is_behind = False
                 continue
+            rest = self._interval - (self._clock() - began)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), self._interval)
+                await asyncio.wait_for(self._closing.wait(), max(rest, _LEAST_REST))
 
     async def _integrate(self) -> int:
         """Give pending events their leaves, for up to one interval, so that publishing goes on.
