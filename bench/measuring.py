@@ -29,7 +29,9 @@ class Round(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `found` is what the tables held afterwards, warm-up included; it is None where nothing can be
     counted, as in /dev/null. `index_seconds` is how long it took to bring the index up afterwards,
-    which recording leaves for later.
+    which recording leaves for later. `without_leaf` is how many events the sequencer was behind by
+    at the end. Of inclusion proofs, `proof_bytes` is the most that one takes as text, with its
+    checkpoint and without, and `hash_bytes` the most that its hashes take.
     """
 
     events: int
@@ -38,6 +40,11 @@ class Round(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     p99_microseconds: float
     found: int | None = None
     index_seconds: float | None = None
+    p95_microseconds: float | None = None
+    longest_microseconds: float | None = None
+    without_leaf: int | None = None
+    proof_bytes: tuple[int, int] | None = None
+    hash_bytes: int | None = None
 
     @property
     def rate(self) -> float:
@@ -58,12 +65,13 @@ class Round(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing to measure, again in each round; `tasks` call it at the same time."""
+    """One thing to measure, again in each round unless `once`; `tasks` call it at the same time."""
 
     group: str
     name: str
     tasks: int
     measure: Callable[[], Awaitable[Round]]
+    once: bool = False
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,18 +102,26 @@ def round_of(
     warm_up: int = 0,
     found: int | None = None,
     index_seconds: float | None = None,
+    without_leaf: int | None = None,
+    sizes: tuple[int, int, int] | None = None,
 ) -> Round:
     """The round of that timing. Raises `WorkMissing` unless all its events were found."""
     if timing.events < 1 or (found is not None and found != timing.events + warm_up):
         msg = f"{timing.events + warm_up} events were recorded, and {found} are there"
         raise WorkMissing(msg)
+    times = timing.call_nanoseconds
     return Round(
         events=timing.events,
         seconds=timing.seconds,
-        p50_microseconds=percentile(timing.call_nanoseconds, 50) / 1e3,
-        p99_microseconds=percentile(timing.call_nanoseconds, 99) / 1e3,
+        p50_microseconds=percentile(times, 50) / 1e3,
+        p95_microseconds=percentile(times, 95) / 1e3,
+        p99_microseconds=percentile(times, 99) / 1e3,
+        longest_microseconds=max(times) / 1e3,
         found=found,
         index_seconds=index_seconds,
+        without_leaf=without_leaf,
+        proof_bytes=sizes and sizes[:2],
+        hash_bytes=sizes and sizes[2],
     )
 
 
@@ -147,6 +163,8 @@ async def run_rounds(
     results = [Result(group=c.group, name=c.name, tasks=c.tasks, rounds=[]) for c in cases]
     for n in range(rounds):
         for case, result in zip(cases, results, strict=True):
+            if n and case.once:
+                continue
             on_progress(n, case)
             result.rounds.append(await case.measure())
     return results

@@ -48,7 +48,7 @@ _SETTINGS: Final = (
     "max_connections",
 )
 _COPY_BATCHES: Final = 20
-_COUNT_EVENTS: Final = "SELECT count(*) FROM muniment.events"
+COUNT_EVENTS: Final = "SELECT count(*) FROM muniment.events"
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def postgres_cases(server: Postgres, spools: Path, seconds: float) -> list[Case]
 
 
 @contextmanager
-def _fresh_database(server: Postgres) -> Iterator[str]:
+def fresh_database(server: Postgres) -> Iterator[str]:
     """The URL of an empty database, on a server with nothing left to write for others."""
     name = server.create_database()
     try:
@@ -98,7 +98,8 @@ def _fresh_database(server: Postgres) -> Iterator[str]:
         server.drop_database(name)
 
 
-async def _count(url: str, statement: str) -> int:
+async def count(url: str, statement: str) -> int:
+    """What that statement counts in that database."""
     connection = await asyncpg.connect(url)
     try:
         counted: int = await connection.fetchval(statement)
@@ -109,7 +110,7 @@ async def _count(url: str, statement: str) -> int:
 
 async def _measure_seed(server: Postgres, tasks: int, seconds: float) -> Round:
     next_happening = happenings()
-    with _fresh_database(server) as url:
+    with fresh_database(server) as url:
         async with seed_writer(url) as write:
 
             async def call() -> int:
@@ -117,35 +118,35 @@ async def _measure_seed(server: Postgres, tasks: int, seconds: float) -> Round:
                 return 1
 
             timing = await time_calls(call, tasks=tasks, seconds=seconds)
-        found = await _count(url, "SELECT count(*) FROM audit_logs")
+        found = await count(url, "SELECT count(*) FROM audit_logs")
     return round_of(timing, warm_up=warm_up_calls(tasks), found=found)
 
 
 async def _measure_record(server: Postgres, spools: Path, tasks: int, seconds: float) -> Round:
-    with _fresh_database(server) as url:
-        await _upgrade(url)
+    with fresh_database(server) as url:
+        await upgrade(url)
         async with AuditLog.open(url, spool_dir=spools) as log:
             timing = await time_calls(record_one(log), tasks=tasks, seconds=seconds)
             index_seconds = await seconds_to_index(log)
-        found = await _count(url, _COUNT_EVENTS)
+        found = await count(url, COUNT_EVENTS)
     warm_up = warm_up_calls(tasks)
     return round_of(timing, warm_up=warm_up, found=found, index_seconds=index_seconds)
 
 
 async def _measure_record_many(server: Postgres, spools: Path, batches: int) -> Round:
-    with _fresh_database(server) as url:
-        await _upgrade(url)
+    with fresh_database(server) as url:
+        await upgrade(url)
         async with AuditLog.open(url, spool_dir=spools) as log:
             timing = await time_lists(log, batches, at_once=LISTS_AT_ONCE)
             index_seconds = await seconds_to_index(log)
-        found = await _count(url, _COUNT_EVENTS)
+        found = await count(url, COUNT_EVENTS)
     return round_of(timing, warm_up=LIST_LENGTH, found=found, index_seconds=index_seconds)
 
 
 async def _measure_copy(server: Postgres, batches: int) -> Round:
     rows = [columns_of(event) for event in _sealed(batches * LIST_LENGTH)]
-    with _fresh_database(server) as url:
-        await _upgrade(url)
+    with fresh_database(server) as url:
+        await upgrade(url)
         connection = await asyncpg.connect(url)
         try:
             await connection.execute("SELECT muniment.ensure_partition($1)", datetime.now(UTC))
@@ -158,21 +159,21 @@ async def _measure_copy(server: Postgres, batches: int) -> Round:
             timing = await _time_batches(copy, rows)
         finally:
             await connection.close()
-        found = await _count(url, _COUNT_EVENTS)
+        found = await count(url, COUNT_EVENTS)
     return round_of(timing, found=found)
 
 
 async def _measure_append(server: Postgres, batches: int) -> Round:
     events = _sealed(batches * LIST_LENGTH)
-    with _fresh_database(server) as url:
-        await _upgrade(url)
+    with fresh_database(server) as url:
+        await upgrade(url)
         store = open_store(url)
         await store.open()
         try:
             timing = await _time_batches(store.append, events)
         finally:
             await store.close()
-        found = await _count(url, _COUNT_EVENTS)
+        found = await count(url, COUNT_EVENTS)
     return round_of(timing, found=found)
 
 
@@ -191,7 +192,8 @@ def _sealed(count: int) -> list[Sealed]:
     return [sealer.seal_call(ACTION, dict(fields_of(next_happening()))) for _ in range(count)]
 
 
-async def _upgrade(url: str) -> None:
+async def upgrade(url: str) -> None:
+    """Bring the schema into that database."""
     store = open_store(url)
     await store.upgrade()
     await store.close()

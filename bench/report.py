@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from bench import emitting, postgres, sqlite
+from bench import emitting, inclusion, postgres, proving, sequencing, sqlite, trees
 from bench.machine import Machine
 from bench.measuring import Result, Round, Spread
 
@@ -20,6 +20,10 @@ _TITLES: Final = {
     "postgres": "PostgreSQL",
     "sqlite": "SQLite",
     "emit": "A call's cost to its caller",
+    trees.GROUP: "Trees and evidence, in one process",
+    inclusion.GROUP: "Inclusion proofs",
+    sequencing.GROUP: "Recording while a sequencer signs every second",
+    sequencing.WINDOW_GROUP: "From record's return to a published checkpoint",
 }
 
 
@@ -59,6 +63,7 @@ def ratios_of(results: Sequence[Result]) -> list[Ratio]:
         ("emit", emitting.EMIT, emitting.STRUCTLOG, 1),
         ("emit", emitting.EMIT_BUSY, emitting.STRUCTLOG, 1),
         ("emit", emitting.EMIT, emitting.LOGURU, 1),
+        *proving.RATIOS,
     ]
     ratios = []
     for group, faster, slower, tasks in pairs:
@@ -125,7 +130,8 @@ def targets_of(results: Sequence[Result], ratios: Sequence[Ratio]) -> list[Targe
         gain = times.get((emitting.EMIT, other, 1))
         if gain is not None:
             targets.append(Target(wanted, f"{1 / gain:.2f} of its time", gain >= least))
-    return targets
+    told = proving.targets_of(results)
+    return targets + [Target(text, measured, met) for text, measured, met in told]
 
 
 def _rate(results: Sequence[Result], group: str, name: str, tasks: int) -> float | None:
@@ -151,7 +157,7 @@ def print_report(report: Report, console: Console) -> None:
             console.print(f"{title}: {told}", highlight=False, soft_wrap=True)
     for group in dict.fromkeys(result.group for result in report.results):
         results = [result for result in report.results if result.group == group]
-        console.print(_cost_table(results) if group == "emit" else _rate_table(group, results))
+        console.print(_TABLES.get(group, _rate_table)(group, results))
     if report.ratios:
         console.print(_ratio_table(report.ratios))
     if report.run["quick"]:
@@ -182,8 +188,8 @@ def _rate_table(group: str, results: Sequence[Result]) -> Table:
     return table
 
 
-def _cost_table(results: Sequence[Result]) -> Table:
-    table = _table(_TITLES["emit"], "mean us", "lowest, highest", "p50 us", "p99 us")
+def _cost_table(group: str, results: Sequence[Result]) -> Table:
+    table = _table(_TITLES[group], "mean us", "lowest, highest", "p50 us", "p99 us")
     for result in results:
         mean = Spread.of([r.microseconds for r in result.rounds])
         table.add_row(
@@ -194,6 +200,69 @@ def _cost_table(results: Sequence[Result]) -> Table:
             _median(result.rounds, lambda r: r.p99_microseconds),
         )
     return table
+
+
+def _proof_table(group: str, results: Sequence[Result]) -> Table:
+    table = _table(
+        _TITLES[group], "p50 ms", "p95 ms", "longest", "text", "with checkpoint", "hashes"
+    )
+    for result in results:
+        (measured,) = result.rounds
+        table.add_row(
+            result.name,
+            _milliseconds(measured.p50_microseconds),
+            _milliseconds(measured.p95_microseconds),
+            _milliseconds(measured.longest_microseconds),
+            *(f"{size:,}" if size else "" for size in reversed(measured.proof_bytes or (0, 0))),
+            f"{measured.hash_bytes:,}" if measured.hash_bytes else "",
+        )
+    return table
+
+
+def _load_table(group: str, results: Sequence[Result]) -> Table:
+    table = _table(
+        _TITLES[group], "tasks", "events/s", "lowest, highest", "p50 ms", "p99 ms", "leafless"
+    )
+    for result in results:
+        rate = Spread.of([r.rate for r in result.rounds])
+        behind = [r.without_leaf for r in result.rounds if r.without_leaf is not None]
+        table.add_row(
+            result.name,
+            f"{result.tasks:,}",
+            f"{rate.median:,.0f}",
+            f"{rate.lowest:,.0f} {rate.highest:,.0f}",
+            _median(result.rounds, lambda r: r.p50_microseconds / 1e3),
+            _median(result.rounds, lambda r: r.p99_microseconds / 1e3),
+            f"{Spread.of(behind).median:,.0f}" if behind else "",
+        )
+    return table
+
+
+def _window_table(group: str, results: Sequence[Result]) -> Table:
+    table = _table(_TITLES[group], "events", "events/s", "p50 ms", "p99 ms", "longest ms")
+    for result in results:
+        (measured,) = result.rounds
+        table.add_row(
+            result.name,
+            f"{measured.events:,}",
+            f"{measured.rate:,.0f}",
+            _milliseconds(measured.p50_microseconds),
+            _milliseconds(measured.p99_microseconds),
+            _milliseconds(measured.longest_microseconds),
+        )
+    return table
+
+
+_TABLES: Final[dict[str, Callable[[str, Sequence[Result]], Table]]] = {
+    "emit": _cost_table,
+    inclusion.GROUP: _proof_table,
+    sequencing.GROUP: _load_table,
+    sequencing.WINDOW_GROUP: _window_table,
+}
+
+
+def _milliseconds(microseconds: float | None) -> str:
+    return "" if microseconds is None else f"{microseconds / 1e3:,.2f}"
 
 
 def _ratio_table(ratios: Sequence[Ratio]) -> Table:

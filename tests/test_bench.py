@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import emitting, postgres, sqlite
+from bench import emitting, inclusion, postgres, sequencing, sqlite, trees
 from bench.__main__ import main
 from bench.emitting import check_logger
 from bench.measuring import (
@@ -58,6 +58,22 @@ _EVERY_CASE = {
     ("emit", emitting.EMIT_BUSY, 1),
     ("emit", emitting.STRUCTLOG, 1),
     ("emit", emitting.LOGURU, 1),
+    *((trees.GROUP, name, 1) for name in (trees.HASHING, trees.GROWING, trees.VERIFYING)),
+    *(
+        case
+        for store in trees.STORES
+        for case in (
+            (trees.GROUP, trees.appending(store), 1),
+            (trees.GROUP, trees.integrating(store), 1),
+            (inclusion.GROUP, inclusion.proving(store, 100_000), 1),
+            (inclusion.GROUP, inclusion.proving_first(store, 100_000), 1),
+            (sequencing.GROUP, sequencing.at_most(store, sequenced=False), sequencing.TASKS),
+            (sequencing.GROUP, sequencing.at_most(store, sequenced=True), sequencing.TASKS),
+            (sequencing.GROUP, sequencing.at_half(store, sequenced=False), 1),
+            (sequencing.GROUP, sequencing.at_half(store, sequenced=True), 1),
+            (sequencing.WINDOW_GROUP, sequencing.waiting(store), 1),
+        )
+    ),
 }
 
 
@@ -119,9 +135,9 @@ def test_a_run_says_what_its_numbers_depend_on(quick_run: QuickRun) -> None:
 
 
 def test_targets_met_or_not_are_no_failure(quick_run: QuickRun) -> None:
-    """The eight targets are told to people, and the run ends well whatever came out."""
+    """The twenty targets are told to people, and the run ends well whatever came out."""
     told = [target.target in quick_run.stdout for target in quick_run.report.targets]
-    assert (quick_run.code, told) == (0, [True] * 8)
+    assert (quick_run.code, told) == (0, [True] * 20)
 
 
 def test_the_server_is_left_as_it_was_found(quick_run: QuickRun) -> None:
@@ -163,6 +179,28 @@ async def test_cases_take_turns() -> None:
     results = await run_rounds([case("a"), case("b")], 2, lambda _, __: None)
     assert order == ["a", "b", "a", "b"]
     assert [len(result.rounds) for result in results] == [2, 2]
+
+
+async def test_a_case_may_be_measured_once() -> None:
+    """What takes a minute by itself is left out of all rounds but the first."""
+
+    async def measure() -> Round:
+        return _round(1.0)
+
+    cases = [
+        Case(group="g", name=name, tasks=1, measure=measure, once=once)
+        for name, once in (("a", True), ("b", False))
+    ]
+    results = await run_rounds(cases, 3, lambda _, __: None)
+    assert [len(result.rounds) for result in results] == [1, 3]
+
+
+async def test_a_load_is_offered_whatever_becomes_of_it() -> None:
+    """Calls that are due are made though none before has returned, and timed from then on."""
+    everybody = asyncio.Barrier(20)
+    timing = await sequencing.offer(everybody.wait, rate=2_000, seconds=0.01)
+    assert (timing.events, len(timing.call_nanoseconds)) == (20, 20)
+    assert max(timing.call_nanoseconds) >= 9_000_000
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=200), st.integers(1, 100))
