@@ -25,7 +25,7 @@ test: dev
 	@$(BIN)/python -m pytest $(ARGS)
 
 faults: dev
-	@$(BIN)/python -m pytest tests/faults --all-rounds $(ARGS)
+	@$(BIN)/python -m pytest tests/faults tests/proofs/test_many_writers.py --all-rounds $(ARGS)
 
 lint: dev
 	@$(BIN)/ruff check .
