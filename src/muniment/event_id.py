@@ -50,6 +50,12 @@ def event_id_of_key(occurred_at: datetime, tenant_id: str, key: str) -> str:
     return make_event_id(occurred_at, digest)
 
 
+def event_id_of(raw: bytes) -> str:
+    """The event_id of 16 bytes, as text."""
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
 _FORM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}").fullmatch
 
 

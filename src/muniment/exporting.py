@@ -15,6 +15,7 @@ from muniment.canonical import decode
 from muniment.checkpoint import parse_checkpoint
 from muniment.errors import InvalidQuery, MunimentError, VerificationError
 from muniment.event import Event
+from muniment.event_id import event_id_of
 from muniment.evidence import EvidenceWriter
 from muniment.merkle import perfect_subtrees
 from muniment.proving import newest_checkpoint, prove_consistency
@@ -56,8 +57,9 @@ async def export_evidence(
     The file holds them in the order of their leaves, and for all other leaves hashes. Erased events
     are among them if only times were asked for. With an `old_checkpoint` (a signed note) it proves
     too that nothing changed since. Nothing is left behind unless the file is whole and proves what
-    it says. `progress` is told how many leaves of how many are done. Raises `NotPublished`,
-    `VerificationError`, `MunimentError`.
+    it says. `progress` is told how many leaves are done, of twice those under the checkpoint: they
+    are chosen first, and written then. Raises `NotPublished`, `VerificationError`,
+    `MunimentError`.
     """
     tenant_id = wanted.tenant_id
     if tenant_id is None:
@@ -103,6 +105,7 @@ async def export_evidence(
                 events += 1
             progress(published.tree_size + index + 1, total)
         await source.omit(writer, published.tree_size)
+    progress(total, total)
     return Exported(
         events=events,
         erased=erased,
@@ -139,7 +142,7 @@ class _Leaves:
             for bundle in await self._store.trees.bundles(tenant_id, first, _BUNDLES):
                 start = bundle.index * BUNDLE_WIDTH
                 ids = {
-                    start + n: _text(bundle.event_ids[n * ID_BYTES : (n + 1) * ID_BYTES])
+                    start + n: event_id_of(bundle.event_ids[n * ID_BYTES : (n + 1) * ID_BYTES])
                     for n in range(min(len(bundle.event_ids) // ID_BYTES, size - start))
                     if self._may_be_asked_for(bundle.event_ids, n)
                 }
@@ -187,8 +190,3 @@ class _Leaves:
 
 def _milliseconds(moment: Any) -> int | None:
     return None if moment is None else int(moment.timestamp() * 1000)
-
-
-def _text(event_id: bytes) -> str:
-    text = event_id.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -63,13 +63,11 @@ async def _export(app: App, path: Path, old: str | None, filters: dict[str, Any]
             def progress(done: int, total: int) -> None:
                 nonlocal before
                 if done - before >= _STEP or done == total:
+                    # It is told twice the leaves.
                     shown.advance((done - before) // 2, done=done, total=total)
                     before = done
 
             return await log.export_evidence(path, old_checkpoint=old, progress=progress, **filters)
-
-
-_STEP = 2_000
 
 
 def _note_in(path: Path) -> str:

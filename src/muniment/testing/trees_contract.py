@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import pytest
 import pytest_asyncio
+from msgspec import structs
 
 from muniment.errors import StoreError
 from muniment.event_id import make_event_id
 from muniment.growing import frontier_of, grow
 from muniment.merkle import inclusion_proof, inclusion_ranges, root_hash, verify_inclusion
 from muniment.stores.base import Sealed, Store
-from muniment.stores.trees import Growth, PendingEvent, Published, Tree
+from muniment.stores.trees import BUNDLE_WIDTH, Growth, PendingEvent, Published, Tree
 from muniment.testing.contract import NOON, sealed
 from muniment.tiles import TILE_WIDTH, hashes_in, roots_from, tiles_of
 
@@ -144,14 +145,14 @@ class TreesContract:
 
     async def test_bundles_hold_the_ids_of_the_leaves(self, store: Store) -> None:
         """They come in order, 256 ids each, with the position of their first event."""
-        batch = _many(TILE_WIDTH + 3)
+        batch = _many(BUNDLE_WIDTH + 3)
         await store.append(batch)
         await integrate_all(store)
         bundles = await store.trees.bundles("acme", 0, 9)
         assert [bundle.index for bundle in bundles] == [0, 1]
         ids = b"".join(bundle.event_ids for bundle in bundles)
         assert ids.hex() == "".join(event.event_id.replace("-", "") for event in batch)
-        first = await store.position_of(batch[TILE_WIDTH].event_id, "acme")
+        first = await store.position_of(batch[BUNDLE_WIDTH].event_id, "acme")
         assert bundles[1].first_position == first
         assert await store.trees.bundles("acme", 1, 1) == bundles[1:]
 
@@ -170,7 +171,7 @@ class TreesContract:
     async def test_several_at_once_give_each_event_one_leaf(
         self, store: Store, new_store: Callable[[], Store]
     ) -> None:
-        """Two processes that integrate while others record: no leaf is missing, none is double."""
+        """Two stores that integrate while others record: no leaf is missing, none is double."""
         other = new_store()
         await other.open()
         batch = _many(400)
@@ -247,6 +248,31 @@ class TreesContract:
         assert await store.trees.publish([larger]) == ["acme"]
         assert await store.trees.checkpoint("acme") is None
 
+    async def test_a_checkpoint_has_the_root_of_its_tree(self, store: Store) -> None:
+        """One of the tree's size over another root is refused, and the tree stays unpublished."""
+        await store.append([sealed(1), sealed(2), sealed(3), sealed(4, tenant_id="globex")])
+        await integrate_all(store)
+        acme, globex = await store.trees.unpublished(9)
+        forged = Published(
+            tenant_id="acme", tree_size=3, root_hash=bytes(32), note=unsigned(acme).note
+        )
+        assert await store.trees.publish([forged, unsigned(globex)]) == ["acme"]
+        assert await store.trees.checkpoint("acme") is None
+        assert await store.trees.unpublished(9) == [acme]
+
+    async def test_several_checkpoints_of_one_tenant_are_kept(self, store: Store) -> None:
+        """An older one may come late, and the next one with it; that one is the newest."""
+        await store.append([sealed(1)])
+        await integrate_all(store)
+        (older,) = await store.trees.unpublished(9)
+        await store.append([sealed(2)])
+        await integrate_all(store)
+        (newer,) = await store.trees.unpublished(9)
+        next_one = structs.replace(unsigned(newer), previous_size=1)
+        assert await store.trees.publish([unsigned(older), next_one]) == []
+        assert await store.trees.checkpoint("acme") == next_one
+        assert await store.trees.unpublished(9) == []
+
     async def test_all_checkpoints_are_kept(self, store: Store) -> None:
         """They are listed from the smallest, and found by their size; without one, the newest."""
         kept = []
@@ -270,6 +296,18 @@ class TreesContract:
         after = await store.trees.checkpoint("acme")
         assert after is not None
         assert after.note == before.note + "\u2014 w1 AAAA\n\u2014 w2 BBBB\n"
+
+    async def test_only_a_newline_ends_a_signature_line(self, store: Store) -> None:
+        """A name may hold what other text takes for the end of a line."""
+        await store.append([sealed(1)])
+        await integrate_all(store)
+        before = await published(store)
+        line = "\u2014 w\u20281\x0b2\x85 AAAA\n"
+        await store.trees.add_signatures("acme", 1, line)
+        await store.trees.add_signatures("acme", 1, line)
+        after = await store.trees.checkpoint("acme")
+        assert after is not None
+        assert after.note == before.note + line
 
     async def test_what_is_not_anchored_is_listed(self, store: Store) -> None:
         """The newest checkpoint of each tenant is, until it is marked."""

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from muniment.event_id import event_id_of
 from muniment.query import TERM_SEPARATOR
 from muniment.stores.base import Sealed, StoredEvent
 from muniment.stores.schema import EVERY_EVENT
@@ -126,6 +127,4 @@ def blob(event_id: str) -> bytes:
 
 def stored(row: Sequence[Any]) -> StoredEvent:
     """The event of (tenant_id, event_id, leaf_hash, body)."""
-    text = row[1].hex()
-    event_id = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-    return StoredEvent(row[0], event_id, row[2], row[3])
+    return StoredEvent(row[0], event_id_of(row[1]), row[2], row[3])

@@ -74,12 +74,16 @@ class Connections:
                 check_same_thread=False,
                 cached_statements=256,
             )
+            try:
+                _enter_wal(connection, self._busy_timeout)
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA cache_size = -65536")
+                if read_only:
+                    connection.execute("PRAGMA query_only = ON")
+            except BaseException:
+                connection.close()  # the next call opens another
+                raise
             self._open.append(connection)
-            _enter_wal(connection, self._busy_timeout)
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA cache_size = -65536")
-            if read_only:
-                connection.execute("PRAGMA query_only = ON")
             self._local.connection = connection
         return connection
 

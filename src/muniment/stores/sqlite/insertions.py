@@ -27,6 +27,20 @@ def insertions(
         yield f"{insert} {select}", values
 
 
+def update(
+    connection: sqlite3.Connection, head: str, matching: str, rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Update by `rows`. `head` is a statement up to its FROM, in which they are g."""
+    for select, values in selections(connection, rows):
+        connection.execute(f"{head} FROM ({select}) AS g WHERE {matching}", values)
+
+
+def insert(connection: sqlite3.Connection, head: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert `rows`. `head` is a statement up to its values."""
+    for sql, values in insertions(connection, head, rows):
+        connection.execute(sql, values)
+
+
 def selections(
     connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]
 ) -> Iterator[tuple[str, list[Any]]]:

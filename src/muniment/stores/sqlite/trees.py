@@ -11,10 +11,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
-from muniment.errors import StoreError
+from msgspec import structs
+
+from muniment.errors import StoreError, VerificationError
+from muniment.merkle import Frontier
 from muniment.stores.sqlite.append import blob, transaction
-from muniment.stores.sqlite.insertions import insertions, selections
+from muniment.stores.sqlite.growths import store_growths
+from muniment.stores.sqlite.insertions import insert, selections, update
 from muniment.stores.trees import (
+    BUNDLE_WIDTH,
     ID_BYTES,
     Bundle,
     Grow,
@@ -27,7 +32,7 @@ from muniment.stores.trees import (
     Tree,
     Trees,
 )
-from muniment.tiles import TILE_WIDTH, Tile, tile_hashes
+from muniment.tiles import Tile, hashes_in
 
 _T = TypeVar("_T")
 _TREE: Final = "SELECT tenant_id, tree_size, edge, published_size FROM muniment_trees"
@@ -37,13 +42,15 @@ _CHECKPOINT: Final = """
         WHERE tenant_id = c.tenant_id AND tree_size < c.tree_size)
     FROM muniment_checkpoints c
 """
+# As bytes, here and below: what somebody else has put there need not be text.
 _PENDING: Final = """
-    SELECT seq, tenant_id, event_id, leaf_hash FROM muniment_events
-    WHERE seq > ? ORDER BY seq LIMIT ?
+    SELECT seq, CAST(tenant_id AS BLOB), event_id, leaf_hash, typeof(tenant_id) = 'text'
+    FROM muniment_events WHERE seq > ? ORDER BY seq LIMIT ?
 """
 _OLDEST_PENDING: Final = """
-    SELECT json_extract(body, '$.recorded_at'), event_id FROM muniment_events
-    WHERE seq > (SELECT seq FROM muniment_sequencer_state) ORDER BY seq LIMIT 1
+    SELECT CAST(CASE WHEN json_valid(body) THEN json_extract(body, '$.recorded_at') END AS BLOB),
+           event_id
+    FROM muniment_events WHERE seq > (SELECT seq FROM muniment_sequencer_state) ORDER BY seq LIMIT 1
 """
 # Of what was taken as one read, so that another process's pass in between is noticed.
 _ADVANCE: Final = "UPDATE muniment_sequencer_state SET seq = ? WHERE seq = ?"
@@ -53,15 +60,10 @@ _BUNDLE_OF: Final = """
                                           WHERE tenant_id = ? AND event_id = ?)
     ORDER BY first_seq DESC LIMIT 1
 """
-# As bytes: what somebody else has put there need not be text.
 _INSPECT: Final = """
     SELECT seq, CAST(tenant_id AS BLOB), CAST(event_id AS BLOB), CAST(leaf_hash AS BLOB),
            CAST(terms AS BLOB), CAST(body AS BLOB), typeof(tenant_id) = 'text'
     FROM muniment_events
-"""
-_PUBLISH: Final = """
-    UPDATE muniment_trees SET published_size = ?
-    WHERE tenant_id = ? AND published_size = ? AND tree_size >= ? AND published_size < ?
 """
 
 
@@ -90,8 +92,11 @@ class SqliteTrees(Trees):
             with _snapshot(connection):
                 (start,) = connection.execute("SELECT seq FROM muniment_sequencer_state").fetchone()
                 rows = connection.execute(_PENDING, (start, limit)).fetchall()
-                known = _trees_of(connection, {row[1] for row in rows})
-            events = [PendingEvent(str(row[0]), *row[1:]) for row in rows]
+                events = [
+                    PendingEvent(str(seq), _tenant(tenant_id, is_text), event_id, leaf_hash)
+                    for seq, tenant_id, event_id, leaf_hash, is_text in rows
+                ]
+                known = _trees_of(connection, {event.tenant_id for event in events})
             growths = list(grow(events, known)) if events else []
             return len(rows), start, rows[-1][0] if rows else start, growths
 
@@ -106,7 +111,7 @@ class SqliteTrees(Trees):
                 with transaction(connection):
                     if not connection.execute(_ADVANCE, (reached, start)).rowcount:
                         return False
-                    _store(connection, growths)
+                    store_growths(connection, growths)
                 return True
 
             return count if await self._write(store) else 0
@@ -120,14 +125,23 @@ class SqliteTrees(Trees):
             kept: list[Published] = []
             refused: list[Published] = []
             with transaction(connection):
+                known = _trees_of(connection, {each.tenant_id for each in checkpoints})
                 for each in checkpoints:
-                    size = each.tree_size
-                    values = (size, each.tenant_id, each.previous_size, size, size)
-                    taken = connection.execute(_PUBLISH, values).rowcount
-                    (kept if taken else refused).append(each)
+                    tree = known.get(each.tenant_id)
+                    if tree is None or not _may_follow(tree, each):
+                        refused.append(each)
+                        continue
+                    kept.append(each)
+                    known[each.tenant_id] = structs.replace(tree, published_size=each.tree_size)
+                update(
+                    connection,
+                    "UPDATE muniment_trees AS t SET published_size = g.column2",
+                    "t.tenant_id = g.column1",
+                    list({e.tenant_id: (e.tenant_id, e.tree_size) for e in kept}.values()),
+                )
                 columns = "(tenant_id, tree_size, root_hash, note)"
                 rows = [(e.tenant_id, e.tree_size, e.root_hash, e.note) for e in kept]
-                _insert(connection, f"INSERT INTO muniment_checkpoints {columns}", rows)
+                insert(connection, f"INSERT INTO muniment_checkpoints {columns}", rows)
             return [each.tenant_id for each in refused]
 
         return await self._write(run)
@@ -161,8 +175,9 @@ class SqliteTrees(Trees):
 
         def run(connection: sqlite3.Connection) -> None:
             with transaction(connection):
-                for line in lines.splitlines(keepends=True):
-                    connection.execute(sql, (line, tenant_id, tree_size, line))
+                for line in filter(None, lines.split("\n")):
+                    values = (f"{line}\n", tenant_id, tree_size, f"{line}\n")
+                    connection.execute(sql, values)
 
         await self._write(run)
 
@@ -172,8 +187,8 @@ class SqliteTrees(Trees):
             return Lag()
         recorded_at, event_id = rows[0]
         try:
-            then = datetime.fromisoformat(recorded_at).timestamp()
-        except (TypeError, ValueError):  # its body was erased, or altered
+            then = datetime.fromisoformat((recorded_at or b"").decode()).timestamp()
+        except ValueError:  # its body was erased, or altered
             then = int.from_bytes(event_id[:6], "big") / 1000
         return Lag(seconds=max(0.0, time.time() - then))
 
@@ -225,7 +240,7 @@ class SqliteTrees(Trees):
         for index, event_ids in await self._rows(_BUNDLE_OF, tenant_id, tenant_id, wanted):
             for place in range(0, len(event_ids), ID_BYTES):
                 if event_ids[place : place + ID_BYTES] == wanted:
-                    return int(index) * TILE_WIDTH + place // ID_BYTES
+                    return int(index) * BUNDLE_WIDTH + place // ID_BYTES
         return None
 
     async def checkpoint(self, tenant_id: str, tree_size: int | None = None) -> Published | None:
@@ -288,7 +303,22 @@ def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # some errors end it themselves
+            connection.execute("ROLLBACK")
+
+
+def _may_follow(tree: Tree, checkpoint: Published) -> bool:
+    """Whether a checkpoint is of this tree, and comes next behind the newest one."""
+    if checkpoint.previous_size != tree.published_size:
+        return False
+    if checkpoint.tree_size == tree.tree_size:
+        try:
+            root_hash = Frontier(tree.tree_size, hashes_in(tree.edge)).root()
+        except VerificationError:
+            return False
+        if checkpoint.root_hash != root_hash:
+            return False
+    return tree.published_size < checkpoint.tree_size <= tree.tree_size
 
 
 def _trees_of(connection: sqlite3.Connection, tenants: Collection[str]) -> dict[str, Tree]:
@@ -297,64 +327,6 @@ def _trees_of(connection: sqlite3.Connection, tenants: Collection[str]) -> dict[
         for row in connection.execute(f"{_TREE} WHERE tenant_id IN ({select})", values):
             found[row[0]] = _tree(row)
     return found
-
-
-def _store(connection: sqlite3.Connection, growths: Sequence[Growth]) -> None:
-    """Put in what trees gain. What is there grows by UPDATE; an upsert would trip the triggers."""
-    trees: tuple[list[Any], list[Any]] = ([], [])
-    tiles: tuple[list[Any], list[Any]] = ([], [])
-    bundles: tuple[list[Any], list[Any]] = ([], [])
-    for growth in growths:
-        tree, old_size = growth.tree, growth.old_size
-        tenant_id = tree.tenant_id
-        trees[old_size == 0].append((tenant_id, tree.tree_size, tree.edge))
-        for (level, index), hashes in growth.tiles.items():
-            is_new = tile_hashes(level, index, old_size) == 0
-            tiles[is_new].append((tenant_id, level, index, hashes))
-        for index, (first, event_ids) in growth.bundles.items():
-            is_new = index * TILE_WIDTH >= old_size
-            bundles[is_new].append((tenant_id, index, int(first), event_ids))
-    _update(
-        connection,
-        "UPDATE muniment_trees AS t SET tree_size = g.column2, edge = g.column3",
-        "t.tenant_id = g.column1",
-        trees[False],
-    )
-    _update(
-        connection,
-        "UPDATE muniment_tiles AS t SET hashes = CAST(t.hashes || g.column4 AS BLOB)",
-        "t.tenant_id = g.column1 AND t.level = g.column2 AND t.tile_index = g.column3",
-        tiles[False],
-    )
-    _update(
-        connection,
-        "UPDATE muniment_bundles AS t SET event_ids = CAST(t.event_ids || g.column4 AS BLOB)",
-        "t.tenant_id = g.column1 AND t.bundle_index = g.column2",
-        bundles[False],
-    )
-    _insert(connection, "INSERT INTO muniment_trees (tenant_id, tree_size, edge)", trees[True])
-    _insert(
-        connection,
-        "INSERT INTO muniment_tiles (tenant_id, level, tile_index, hashes)",
-        tiles[True],
-    )
-    _insert(
-        connection,
-        "INSERT INTO muniment_bundles (tenant_id, bundle_index, first_seq, event_ids)",
-        bundles[True],
-    )
-
-
-def _update(
-    connection: sqlite3.Connection, update: str, matching: str, rows: list[tuple[Any, ...]]
-) -> None:
-    for select, values in selections(connection, rows):
-        connection.execute(f"{update} FROM ({select}) AS g WHERE {matching}", values)
-
-
-def _insert(connection: sqlite3.Connection, insert: str, rows: list[tuple[Any, ...]]) -> None:
-    for sql, values in insertions(connection, insert, rows):
-        connection.execute(sql, values)
 
 
 def _tree(row: Sequence[Any]) -> Tree:
@@ -367,11 +339,18 @@ def _published(row: Sequence[Any]) -> Published:
     )
 
 
+def _tenant(stored: bytes, is_text: int) -> str:
+    """Whose an event is. What is no text in UTF-8 is some other tenant's, and gets its leaf too.
+
+    No search for a text finds bytes that look like it.
+    """
+    return stored.decode(errors="replace") if is_text else repr(stored)
+
+
 def _inspected(row: Sequence[Any]) -> Inspected:
     return Inspected(
         position=str(row[0]),
-        # Bytes that look like a text are another tenant: no search for that text finds them.
-        tenant_id=row[1].decode(errors="replace") if row[6] else repr(row[1]),
+        tenant_id=_tenant(row[1], row[6]),
         event_id=row[2],
         leaf_hash=row[3],
         terms=row[4],

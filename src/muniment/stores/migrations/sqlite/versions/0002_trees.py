@@ -18,6 +18,9 @@ def _blob(column: str, *, unit: int, most: int) -> str:
     )
 
 
+# As many as a tree of that size has largest perfect subtrees.
+_BITS = " + ".join(f"(tree_size >> {n} & 1)" for n in range(63))
+
 TABLES = (
     # seq: up to here every event has its leaf.
     """
@@ -28,15 +31,16 @@ TABLES = (
     """,
     "INSERT INTO muniment_sequencer_state VALUES (1, 0)",
     # edge: the roots of the tree's largest perfect subtrees, with which it grows.
-    """
+    f"""
     CREATE TABLE muniment_trees (
         tenant_id TEXT PRIMARY KEY NOT NULL,
         tree_size INTEGER NOT NULL CHECK (tree_size > 0),
-        edge BLOB NOT NULL CHECK (typeof(edge) = 'blob' AND length(edge) % 32 = 0),
+        edge BLOB NOT NULL CHECK (typeof(edge) = 'blob'),
         published_size INTEGER NOT NULL DEFAULT 0,
         anchored_size INTEGER NOT NULL DEFAULT 0,
         CHECK (0 <= anchored_size AND anchored_size <= published_size
-               AND published_size <= tree_size)
+               AND published_size <= tree_size),
+        CHECK (length(edge) = 32 * ({_BITS}))
     ) WITHOUT ROWID
     """,
     """
@@ -120,10 +124,13 @@ TRIGGERS = (
     _refuse(
         "trees",
         "UPDATE",
-        f"{_same('tenant_id')} AND NEW.tree_size >= OLD.tree_size "
+        f"{_same('tenant_id')} AND (NEW.tree_size > OLD.tree_size OR {_same('tree_size', 'edge')}) "
         "AND NEW.published_size >= OLD.published_size AND NEW.anchored_size >= OLD.anchored_size",
     ),
     _refuse("trees", "DELETE", "0"),
+    _refuse("sequencer_state", "UPDATE", f"{_same('only')} AND NEW.seq >= OLD.seq"),
+    _refuse("sequencer_state", "DELETE", "0"),
+    _refuse("sequencer_state", "INSERT", "0"),
     # INSERT OR REPLACE deletes what is in its way without firing a DELETE trigger. An upsert, too,
     # fires this one before it turns to UPDATE: ours are an UPDATE, then an INSERT of what is new.
     *(
@@ -143,6 +150,20 @@ TRIGGERS = (
             "trees": ("tenant_id = NEW.tenant_id",),
         }.items()
     ),
+    # A tenant_id that no program can read, or bytes that look like one, would be no tenant's.
+    # SQLite does not check UTF-8 itself. Where it is none, `unicode` and `char` give another
+    # character back, as they do for U+FFFE and U+FFFF; behind a NUL, they see none.
+    """
+    CREATE TRIGGER muniment_events_refuse_tenant_id BEFORE INSERT ON muniment_events
+    WHEN typeof(NEW.tenant_id) <> 'text' OR instr(NEW.tenant_id, char(0)) > 0
+      OR NEW.tenant_id GLOB '*[^' || char(1) || '-' || char(127) || ']*' AND EXISTS (
+        WITH RECURSIVE places (n) AS (
+            VALUES (1) UNION ALL SELECT n + 1 FROM places WHERE n < length(NEW.tenant_id)
+        )
+        SELECT 1 FROM places WHERE substr(NEW.tenant_id, n, 1)
+            NOT IN (char(unicode(substr(NEW.tenant_id, n, 1))), char(65534), char(65535)))
+    BEGIN SELECT RAISE(ABORT, 'tenant_id must be text in UTF-8, without NUL'); END
+    """,
 )
 
 
