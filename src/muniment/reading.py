@@ -137,7 +137,7 @@ class ReadableLog(ABC):
         """
         self._check_open()
         tenant_id = self._tenant(receipt.tenant_id)
-        trees, missing = self.store.trees, ""
+        trees, missing = self.store.trees, "the store gave no answer in time"
         try:
             async with asyncio.timeout(within):
                 while True:
@@ -173,7 +173,7 @@ class ReadableLog(ABC):
         Filters are those of `search`; events come in the order of recording, those under the newest
         checkpoint. With an `old_checkpoint` (its signed note) the file proves that nothing of then
         was changed since. The file is whole and durable on return, or not there; one that is there
-        is replaced. `progress` is told how much of how much is done. Raises `InvalidQuery`,
+        is replaced. `progress` is told how much of twice the leaves is done. Raises `InvalidQuery`,
         `NotPublished`, and `VerificationError` if the store no longer holds what was signed.
         """
         self._check_open()
