@@ -16,7 +16,8 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote as quoted
 from typing import TYPE_CHECKING, Final, Self
@@ -46,7 +47,6 @@ _PRIME: Final = 2**255 - 19
 _EIGHTH: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 _SMALL: Final = {0, 1, _PRIME - 1, _PRIME, _PRIME + 1, _EIGHTH, _PRIME - _EIGHTH}
 """The y of every point of small order, under which one signature holds for many messages."""
-_is_key_id = re.compile(r"[0-9a-f]{8}").fullmatch
 
 
 class KeyKind(enum.IntEnum):
@@ -96,10 +96,9 @@ class VerifyingKey(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.name}+{self.key_id.hex()}+{_base64(bytes([self.kind]) + self.public_key)}"
 
     def verify(self, message: bytes, signature: bytes) -> bool:
-        """Whether this key signed the message.
+        """Whether this key signed the message, with what a signature line has behind the key id.
 
-        `signature` is what a signature line holds behind the key id: 64 bytes, and for a witness
-        its time, 8 bytes, before them.
+        That is 64 bytes, and for a witness its time, 8 bytes, before them.
         """
         if self.kind is KeyKind.WITNESS:
             seconds = cosignature_time(signature)
@@ -138,9 +137,7 @@ class SigningKey(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         if not name.isprintable():
             raise InvalidKey("the key's name has a character that can't be seen; leave it out")
         if len(name.encode()) > MAX_NEW_NAME_BYTES:
-            raise InvalidKey(
-                f"the key's name is over {MAX_NEW_NAME_BYTES} bytes of UTF-8; take a shorter one"
-            )
+            raise InvalidKey(f"the key's name is over {MAX_NEW_NAME_BYTES} bytes; make it shorter")
         return cls.from_seed(name, os.urandom(_KEY_BYTES), kind=kind)
 
     @classmethod
@@ -151,10 +148,8 @@ class SigningKey(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         private = Ed25519PrivateKey.from_private_bytes(seed)
-        public_key = private.public_key().public_bytes_raw()
-        return cls(
-            verifier=VerifyingKey(name=name, kind=kind, public_key=public_key), _private=private
-        )
+        public = private.public_key().public_bytes_raw()
+        return cls(verifier=VerifyingKey(name=name, kind=kind, public_key=public), _private=private)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -189,9 +184,8 @@ class SigningKey(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     def text(self) -> str:
         """The private key itself, without a line end: for `write_key`, and never to be shown."""
-        seed = self._private.private_bytes_raw()
-        key_id = self.verifier.key_id.hex()
-        return f"{_PRIVATE}{self.name}+{key_id}+{_base64(bytes([self.kind]) + seed)}"
+        data = bytes([self.kind]) + self._private.private_bytes_raw()
+        return f"{_PRIVATE}{self.name}+{self.verifier.key_id.hex()}+{_base64(data)}"
 
     def sign(self, message: bytes) -> bytes:
         """64 bytes of Ed25519 (RFC 8032). A witness's key only cosigns, and raises `InvalidKey`."""
@@ -200,10 +194,7 @@ class SigningKey(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         return self._private.sign(message)
 
     def cosign(self, message: bytes, seconds: int) -> bytes:
-        """A witness's signature with a time in Unix seconds: 72 bytes (tlog-cosignature, "Format").
-
-        A log's key raises `InvalidKey`.
-        """
+        """72 bytes, with a time in Unix seconds (tlog-cosignature). A log's key: `InvalidKey`."""
         if self.kind is not KeyKind.WITNESS:
             raise InvalidKey(f"{self.name} is no witness's key; make one with `keygen --witness`")
         if not 0 <= seconds <= _LATEST:
@@ -227,14 +218,27 @@ class SigningKey(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 def origin_of(key_name: str, tenant_id: str) -> str:
     """The origin of a tenant's log, which is also the name of the key that signs it.
 
-    The tenant id stands percent-encoded (RFC 3986) behind the key's name: two tenants never share
-    an origin, and an id may hold what a name may not. Raises `InvalidKey`.
+    The tenant id is percent-encoded (RFC 3986): no two tenants share one. Raises `InvalidKey`.
     """
     if not tenant_id or any("\ud800" <= c <= "\udfff" for c in tenant_id):
         raise InvalidKey("the tenant id is empty, or isn't text: no event can be of that tenant")
     name = f"{key_name}/{quote(tenant_id, safe='')}"
     check_key_name(name)
     return name
+
+
+def keys_of_log(keys: Iterable[VerifyingKey], tenant_id: str) -> list[VerifyingKey]:
+    """What verifies a tenant's log, among keys that are trusted: none vouches for two of its logs.
+
+    A log's key whose name ends in the tenant id is the tenant's own and stays as it is: if a base
+    name ends so, give the tenant's key. Others stand as `for_tenant` alone; witnesses' keys stay.
+    """
+    own, found = origin_of("", tenant_id), dict[VerifyingKey, None]()
+    for key in keys:
+        with suppress(InvalidKey):
+            stays = key.kind is not KeyKind.LOG or key.name.endswith(own)
+            found[key if stays else key.for_tenant(tenant_id)] = None
+    return list(found)
 
 
 def check_key_name(name: str) -> None:
@@ -257,10 +261,9 @@ def is_key_name(name: str) -> bool:
 
 def cosignature_time(signature: bytes) -> int | None:
     """The time in a witness's signature of 72 bytes, in Unix seconds; None if it is no such one."""
-    if len(signature) != _TIME_BYTES + _SIGNATURE_BYTES:
-        return None
     seconds = int.from_bytes(signature[:_TIME_BYTES], "big")
-    return seconds if seconds <= _LATEST else None
+    is_one = len(signature) == _TIME_BYTES + _SIGNATURE_BYTES and seconds <= _LATEST
+    return seconds if is_one else None
 
 
 def signing_keys(environ: Mapping[str, str] = os.environ) -> tuple[SigningKey, ...]:
@@ -282,9 +285,7 @@ def signing_keys(environ: Mapping[str, str] = os.environ) -> tuple[SigningKey, .
         if key.kind is not KeyKind.LOG:
             raise InvalidKey(f"{where}: {key.name} is a witness's key; a log signs with its own")
         if key.name != keys[0].name:
-            raise InvalidKey(
-                f"{where}: {key.name} is not {keys[0].name}; keys of a log share a name"
-            )
+            raise InvalidKey(f"{where}: {key.name} is not {keys[0].name}; its keys share a name")
     return tuple(dict.fromkeys(keys))
 
 
@@ -368,7 +369,7 @@ def _parts(text: str, form: str) -> tuple[str, KeyKind, bytes, str]:
     name, _, rest = text.strip().partition("+")
     key_id, _, encoded = rest.partition("+")
     data = from_base64(encoded)
-    if not _is_key_id(key_id) or not data:
+    if not re.fullmatch("[0-9a-f]{8}", key_id) or not data:
         raise InvalidKey(f"a key is {form}, ID being eight hexadecimal digits; copy it again")
     if data[0] not in (KeyKind.LOG, KeyKind.WITNESS):
         raise InvalidKey(f"the key's type is 0x{data[0]:02x}, neither 0x01 nor 0x04")

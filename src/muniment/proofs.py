@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable
 from typing import Final, Self
+from urllib.parse import quote
 
 import msgspec
 
@@ -64,14 +65,25 @@ class InclusionProof(msgspec.Struct, frozen=True, kw_only=True):
     ) -> Checkpoint:
         """The checkpoint that vouches for this event's body. Raises `VerificationError`.
 
-        `known_keys` are those of the tenant's log (`VerifyingKey.for_tenant`).
+        `known_keys` are those of the tenant's log (`keys.keys_of_log`). Without an `origin`, the
+        checkpoint must be of a log of the tenant that the body names.
         """
-        return self.verify_leaf(leaf_hash(body), known_keys, origin=origin)
+        checkpoint = self.verify_leaf(leaf_hash(body), known_keys, origin=origin)
+        if origin is None:
+            tenant_id = _tenant_of(body)
+            if checkpoint.origin.rpartition("/")[2] != quote(tenant_id, safe=""):
+                raise VerificationError(
+                    f"the checkpoint is of {checkpoint.origin}, and the event of tenant {tenant_id}"
+                )
+        return checkpoint
 
     def verify_leaf(
         self, leaf: bytes, known_keys: Iterable[VerifyingKey], *, origin: str | None = None
     ) -> Checkpoint:
-        """As `verify`, for an event of which only the leaf hash is at hand: it may be erased."""
+        """As `verify`, for an event of which only the leaf hash is at hand: it may be erased.
+
+        Nothing tells its tenant but the keys: they must be those of one tenant's log.
+        """
         checkpoint = open_checkpoint(self.checkpoint, known_keys, origin=origin)
         verify_inclusion(
             self.leaf_index, checkpoint.tree_size, leaf, self.hashes, checkpoint.root_hash
@@ -92,6 +104,21 @@ class ConsistencyProof(msgspec.Struct, frozen=True, kw_only=True):
     def verify(self, old_root: bytes, new_root: bytes) -> None:
         """Raise `VerificationError` unless the newer root hash holds the older tree."""
         verify_consistency(self.old_size, self.new_size, self.hashes, old_root, new_root)
+
+
+class _OfTenant(msgspec.Struct):
+    tenant_id: str
+
+
+_decode_tenant = msgspec.json.Decoder(_OfTenant).decode
+
+
+def _tenant_of(body: bytes) -> str:
+    """The tenant that a body names; the rest of it is not looked at."""
+    try:
+        return _decode_tenant(body).tenant_id
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise VerificationError(f"the body is no event's: {error}") from None
 
 
 def _number(digits: str) -> int:

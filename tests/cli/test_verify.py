@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from muniment.checkpoint import add_signatures, cosign
 from muniment.keys import KeyKind, SigningKey
 from tests.cli.running import PROGRAM, environment, muniment
 from tests.proofs.evidence_files import KEY, OTHER_KEY, bodies, note_of, write
@@ -75,12 +76,59 @@ def test_a_file_that_does_not_hold_is_exit_code_1(whole: Path) -> None:
 def test_keys_come_from_files_too(whole: Path, tmp_path: Path) -> None:
     """A file of keys, one a line, is as good as the keys; the tenant's own key is enough."""
     keys = tmp_path / "keys"
-    witness = SigningKey.from_seed("example.org/witness", b"3" * 32, kind=KeyKind.WITNESS)
-    keys.write_text(f"{witness.verifier.text()}\n\n{_VKEY}\n")
+    keys.write_text(f"{OTHER_KEY.verifier.text()}\n\n{_VKEY}\n")
     own = KEY.for_tenant("acme").verifier.text()
     assert muniment("verify", whole, "--key", f"@{keys}").exit_code == 0
     assert muniment("verify", whole, "--key", own).exit_code == 0
     assert muniment("verify", whole, "--key", OTHER_KEY.verifier.text()).exit_code == 1
+
+
+def test_a_witness_whose_key_is_given_must_have_cosigned(whole: Path, tmp_path: Path) -> None:
+    """Whoever names a witness asks for its word; the answer says which word is missing."""
+    witness = SigningKey.from_seed("example.org/witness", b"3" * 32, kind=KeyKind.WITNESS)
+    given = ("--key", _VKEY, "--key", witness.verifier.text())
+    done = muniment("verify", whole, *given)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "is not cosigned by the witness example.org/witness+" in done.stderr
+    note = note_of(_LEAVES)
+    note = add_signatures(note, [cosign(note.rpartition("\n\n")[0] + "\n", witness, 1_700_000_000)])
+    cosigned = tmp_path / "cosigned.jsonl"
+    write(cosigned, _LEAVES, checkpoint=note)
+    done = muniment("verify", cosigned, *given)
+    assert done.exit_code == 0
+    assert "cosignature of witness example.org/witness+" in done.stdout
+
+
+def test_the_file_must_be_of_the_tenant_asked_for(whole: Path) -> None:
+    """With the key of all tenants, somebody else's evidence is not passed off as this one's."""
+    assert muniment("verify", whole, "--key", _VKEY, "--tenant", "acme").exit_code == 0
+    done = muniment("verify", whole, "--key", _VKEY, "--tenant", "beta")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "is of the tenant acme, not beta" in done.stderr
+
+
+def test_one_event_is_told_as_one(tmp_path: Path) -> None:
+    """One leaf has no range, no order and nothing between."""
+    path = tmp_path / "one.jsonl"
+    write(path, _LEAVES, [5])
+    done = muniment("verify", path, "--key", _VKEY)
+    assert "1 event of tenant acme, in leaf 5: in the tree under the checkpoint, unchanged\n" in (
+        done.stdout
+    )
+    assert "it says that it occurred at 2026-03-04 12:00:05+00:00\n" in done.stdout
+    assert "20 leaves before and behind it\n" in done.stdout
+    assert "them" not in done.stdout
+
+
+def test_a_key_file_without_its_at_sign_is_recognised(whole: Path, tmp_path: Path) -> None:
+    """A file's name in place of a key is answered with how to name a file."""
+    keys = tmp_path / "audit.pub"
+    keys.write_text(f"{_VKEY}\n")
+    done = muniment("verify", whole, "--key", keys)
+    assert done.exit_code == 2
+    assert f"for a file, write @{keys}" in done.stderr
+    assert "for a file" not in muniment("verify", whole, "--key", f"@{whole}").stderr
+    assert "for a file" not in muniment("verify", whole, "--key", "x\0" + "y" * 5000).stderr
 
 
 def test_a_checkpoint_that_was_kept_is_compared(whole: Path, tmp_path: Path) -> None:

@@ -139,16 +139,68 @@ def test_the_tenant_s_own_key_is_enough(whole: bytes) -> None:
 
 def test_a_witness_is_named_with_its_time(tmp_path: Path) -> None:
     """A cosignature of a known witness is in the report; one of an unknown one shows nothing."""
-    note = note_of(_LEAVES)
-    note = add_signatures(
-        note, [cosign(note.rpartition("\n\n")[0] + "\n", _WITNESS, 1_700_000_000)]
-    )
-    file = write(tmp_path / "evidence", _LEAVES, checkpoint=note)
+    file = write(tmp_path / "evidence", _LEAVES, checkpoint=_cosigned(note_of(_LEAVES)))
     known = verify(file, KEY.verifier, _WITNESS.verifier)
     assert [s.seconds for s in known.signatures] == [None, 1_700_000_000]
     unknown = verify(file)
     witness_id = f"example.org/witness+{_WITNESS.verifier.key_id.hex()}"
     assert (len(unknown.signatures), unknown.unknown_key_ids) == (1, (witness_id,))
+
+
+def _cosigned(note: str) -> str:
+    return add_signatures(
+        note, [cosign(note.rpartition("\n\n")[0] + "\n", _WITNESS, 1_700_000_000)]
+    )
+
+
+def test_a_witness_whose_key_is_given_must_have_cosigned(whole: bytes, tmp_path: Path) -> None:
+    """A cosignature can be stripped off with its key id: then the file holds without it alone."""
+    cosigned = write(tmp_path / "evidence", _LEAVES, checkpoint=_cosigned(note_of(_LEAVES)))
+    stripped = _with_header(
+        cosigned,
+        checkpoint=note_of(_LEAVES),
+        key_ids=json.loads(cosigned.partition(b"\n")[0])["key_ids"][:1],
+    )
+    assert stripped == whole
+    assert verify(cosigned, KEY.verifier, _WITNESS.verifier).events == 21
+    assert verify(stripped, KEY.verifier).events == 21
+    key_id = _WITNESS.verifier.key_id.hex()
+    with pytest.raises(VerificationError) as caught:
+        verify(stripped, KEY.verifier, _WITNESS.verifier)
+    assert f"is not cosigned by the witness example.org/witness+{key_id}" in str(caught.value)
+
+
+def test_every_witness_whose_key_is_given_must_have_cosigned(tmp_path: Path) -> None:
+    """One of two is not both."""
+    cosigned = write(tmp_path / "evidence", _LEAVES, checkpoint=_cosigned(note_of(_LEAVES)))
+    other = SigningKey.from_seed("example.net/witness", b"4" * 32, kind=KeyKind.WITNESS)
+    with pytest.raises(VerificationError, match=r"by the witness example\.net/witness"):
+        verify(cosigned, KEY.verifier, _WITNESS.verifier, other.verifier)
+
+
+def test_an_older_checkpoint_need_not_be_cosigned(tmp_path: Path) -> None:
+    """The witness is asked about the file's checkpoint: what it proves is of that one."""
+    note = _cosigned(note_of(_LEAVES))
+    file = write(tmp_path / "evidence", _LEAVES, checkpoint=note, old_size=9)
+    found = verify(file, KEY.verifier, _WITNESS.verifier, old_checkpoint=note_of(_LEAVES, 4))
+    assert found.consistent_with == (4, 9)
+
+
+def test_a_tenant_s_key_vouches_for_no_second_log_of_the_tenant(tmp_path: Path) -> None:
+    """The same seed signs `audit/acme/acme`, which is no log that the holder was given a key of."""
+    own = KEY.for_tenant("acme")
+    file = write(tmp_path / "evidence", _LEAVES, checkpoint=note_of(_LEAVES, key=own))
+    for key in (own, KEY):
+        with pytest.raises(VerificationError, match=r"audit/acme/acme.*none of the keys given"):
+            verify(file, key.verifier)
+
+
+def test_the_tenant_asked_for_is_demanded(whole: bytes) -> None:
+    """Evidence of another tenant is not what was asked for, though its key is known."""
+    known = [KEY.verifier]
+    assert verify_evidence(io.BytesIO(whole), known, tenant_id="acme").events == 21
+    with pytest.raises(VerificationError, match="is of the tenant acme, not beta"):
+        verify_evidence(io.BytesIO(whole), known, tenant_id="beta")
 
 
 @pytest.mark.parametrize("size", [0, 5, 6, 7, 10, 16, 18, 20, 21])
@@ -265,8 +317,10 @@ def test_the_checkpoint_of_another_log_is_found(whole: bytes) -> None:
     other = f"example.com/audit/beta+{KEY.for_tenant('beta').verifier.key_id.hex()}"
     file = _with_header(whole, checkpoint=note, key_ids=[other])
     assert "none of the keys given" in _refused(file)
-    with pytest.raises(VerificationError, match="audit/beta, not of"):
+    with pytest.raises(VerificationError, match="none of the keys given"):
         verify(file, KEY.verifier, KEY.for_tenant("beta").verifier)
+    with pytest.raises(VerificationError, match="audit/acme, not of"):
+        verify(_with_header(whole, origin="example.com/acme"))
     file = _with_header(file, origin="example.com/audit/beta")
     assert "is not of the tenant acme" in _refused(file)
 

@@ -21,11 +21,13 @@ from muniment.errors import InvalidConfig, InvalidKey
 from muniment.keys import (
     FILE_VARIABLE,
     KEY_VARIABLE,
+    MAX_NAME_BYTES,
     MAX_NEW_NAME_BYTES,
     KeyKind,
     SigningKey,
     VerifyingKey,
     from_base64,
+    keys_of_log,
     origin_of,
     read_keys,
     signing_keys,
@@ -199,6 +201,57 @@ def test_a_new_key_s_name_leaves_room_for_every_tenant() -> None:
     assert SigningKey.parse(longest.text()) == longest
     with pytest.raises(InvalidKey, match="shorter"):
         SigningKey.generate("n" * (MAX_NEW_NAME_BYTES + 1))
+
+
+# --- which keys are a tenant's log's
+
+
+def test_a_key_of_all_tenants_stands_for_the_one_asked_for() -> None:
+    """A base key verifies the tenant's log, and not a log of its own name."""
+    assert keys_of_log([_KEY.verifier], "a/b") == [_KEY.verifier.for_tenant("a/b")]
+
+
+@pytest.mark.parametrize("tenant_id", ["acme", "a/b", "é", "%2F", "a b"])
+def test_a_tenant_s_own_key_is_never_extended(tenant_id: str) -> None:
+    """One key vouches for one log of a tenant; given twice, once in each form, it is one key."""
+    own = _KEY.verifier.for_tenant(tenant_id)
+    assert keys_of_log([own], tenant_id) == [own]
+    assert keys_of_log([own, _KEY.verifier, own], tenant_id) == [own]
+
+
+def test_a_base_name_that_ends_in_the_tenant_id_needs_the_tenant_s_key() -> None:
+    """It can't be told from a tenant's own, and is taken for that."""
+    base = SigningKey.from_seed("example.com/acme", b"1" * 32).verifier
+    assert keys_of_log([base], "acme") == [base]
+    assert keys_of_log([base.for_tenant("acme")], "acme") == [base.for_tenant("acme")]
+    assert keys_of_log([base], "beta") == [base.for_tenant("beta")]
+
+
+def test_a_name_that_merely_ends_alike_is_no_tenant_s() -> None:
+    """The tenant id is all of the last part."""
+    base = SigningKey.from_seed("example.com/big-acme", b"1" * 32).verifier
+    assert keys_of_log([base], "acme") == [base.for_tenant("acme")]
+
+
+def test_witnesses_are_of_every_log() -> None:
+    """Their keys stay as they are, and in their place, whatever they are named."""
+    named_alike = SigningKey.from_seed("example.org/acme", b"2" * 32, kind=KeyKind.WITNESS).verifier
+    keys = [_WITNESS.verifier, _KEY.verifier, named_alike]
+    expected = [_WITNESS.verifier, _KEY.verifier.for_tenant("acme"), named_alike]
+    assert keys_of_log(keys, "acme") == expected
+
+
+def test_a_key_that_can_have_no_such_tenant_is_left_out() -> None:
+    """Its name would be too long: it signed no checkpoint of that tenant."""
+    long = VerifyingKey(name="n" * MAX_NAME_BYTES, public_key=_KEY.verifier.public_key)
+    assert keys_of_log([long, _KEY.verifier], "acme") == [_KEY.verifier.for_tenant("acme")]
+
+
+@pytest.mark.parametrize("tenant_id", ["", "\ud800"])
+def test_what_is_no_tenant_has_no_keys(tenant_id: str) -> None:
+    """Nothing is a key of a log that can't be."""
+    with pytest.raises(InvalidKey, match="tenant id"):
+        keys_of_log([_KEY.verifier], tenant_id)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,8 @@ def test_parts_of_a_log_hold(tmp_path: Path, size: int) -> None:
     )
     done = _check(tmp_path, file)
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"nothing in the first {size // 2} leaves changed" in done.stdout
+    older = "1 leaf" if size // 2 == 1 else f"{size // 2} leaves"
+    assert f"nothing in the older tree of {older} changed" in done.stdout
 
 
 def _swapped(file: bytes) -> bytes:
@@ -106,6 +107,40 @@ def test_a_file_that_another_key_signed_does_not_hold(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
 
 
+def test_one_event_is_one_event(tmp_path: Path) -> None:
+    """What is said of one is said in the singular."""
+    done = _check(tmp_path, write(tmp_path / "evidence", _LEAVES[:1]))
+    assert done.stdout == "1 event is in the tree of 1 leaf that example.com/audit/acme signed\n"
+
+
+def test_the_key_of_all_tenants_is_answered_in_a_sentence(tmp_path: Path) -> None:
+    """Whoever gives the key by the log's name is told which one to take."""
+    evidence = tmp_path / "acme.jsonl"
+    write(evidence, _LEAVES)
+    done = _run(_script(tmp_path, "check.py"), str(evidence), KEY.verifier.text())
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "take the key of the tenant's own log" in done.stderr
+
+
+def test_a_tenant_that_the_log_is_not_of_does_not_hold(tmp_path: Path) -> None:
+    """A header can't give one tenant's tree, without a body in it, for another's."""
+    file = write(tmp_path / "evidence", _LEAVES, [])
+    done = _check(tmp_path, file.replace(b'"tenant_id":"acme"', b'"tenant_id":"beta"'))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "its log is not beta's" in done.stderr
+
+
+@pytest.mark.parametrize("size", [31, 33])
+def test_a_hash_of_another_length_does_not_hold(tmp_path: Path, size: int) -> None:
+    """Two hashes of odd lengths could else be taken for two others."""
+    file = write(tmp_path / "evidence", _LEAVES, erased=[20])
+    head, _, _ = file[:-1].rpartition(b"\n")
+    odd = base64.b64encode(b"h" * size)
+    done = _check(tmp_path, head + b'\n{"leaf_hash":"' + odd + b'"}\n')
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"at leaf 20 it has a hash of {size} bytes" in done.stderr
+
+
 def test_a_forged_consistency_proof_does_not_hold(tmp_path: Path) -> None:
     """Nothing is said of the older checkpoint unless its proof holds."""
     file = write(tmp_path / "evidence", _LEAVES, old_size=9)
@@ -113,7 +148,7 @@ def test_a_forged_consistency_proof_does_not_hold(tmp_path: Path) -> None:
     own = note_of(_LEAVES, 9)
     done = _check(tmp_path, file.replace(_in_json(own), _in_json(forked)))
     assert done.returncode == 1
-    assert "nothing in the first" not in done.stdout
+    assert "nothing in the older tree" not in done.stdout
 
 
 def _in_json(note: str) -> bytes:

@@ -37,4 +37,13 @@ def _keys_in(given: str, option: str) -> Iterator[VerifyingKey]:
             try:
                 yield VerifyingKey.parse(text.strip())
             except InvalidKey as error:
-                raise InvalidKey(f"{option}: {error}") from None
+                forgotten = texts == [given] and _is_file(given)
+                hint = f"; for a file, write @{given}" if forgotten else ""
+                raise InvalidKey(f"{option}: {error}{hint}") from None
+
+
+def _is_file(given: str) -> bool:
+    try:
+        return Path(given).is_file()
+    except (OSError, ValueError):  # no path at all: it is too long, or has a NUL
+        return False

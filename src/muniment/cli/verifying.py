@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.command(
     epilog="\b\nFor example:\n"
     "  muniment verify acme.jsonl --key example.com/audit+530d903a+AekyeRrm...\n"
-    "  muniment verify acme.jsonl --key @audit.pub --old-checkpoint remembered.txt"
+    "  muniment verify acme.jsonl --key @audit.pub --tenant acme --old-checkpoint kept.txt"
 )
 @click.argument(
     "file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
@@ -39,15 +39,18 @@ if TYPE_CHECKING:
     multiple=True,
     metavar=KEY_OR_FILE,
     help="A public key, as `muniment keygen` printed it, or a file of some, one a line: the log's "
-    "or the tenant's own, and those of witnesses; may be given again.",
+    "or the tenant's own, and those of witnesses, who must have cosigned; may be given again.",
 )
+@click.option("--tenant", "tenant_id", metavar="ID", help="The file must be of this tenant.")
 @click.option(
     "--old-checkpoint",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
     help="A checkpoint that you kept: nothing before it may have changed.",
 )
-def verify(*, file: Path, keys: Sequence[str], old_checkpoint: Path | None) -> None:
+def verify(
+    *, file: Path, keys: Sequence[str], tenant_id: str | None, old_checkpoint: Path | None
+) -> None:
     """Check an evidence file, without a database ('-' is stdin).
 
     Nothing is asked of the log that the file is from. What the file proves is said line by line.
@@ -68,7 +71,9 @@ def verify(*, file: Path, keys: Sequence[str], old_checkpoint: Path | None) -> N
             counted = events
 
         try:
-            found = verify_evidence(source, known, old_checkpoint=given, progress=on_chunk)
+            found = verify_evidence(
+                source, known, tenant_id=tenant_id, old_checkpoint=given, progress=on_chunk
+            )
         except VerificationError as error:
             raise VerificationError(f"{name} does not hold: {error}") from None
     click.echo(visible(f"{name} holds:"))
@@ -115,22 +120,27 @@ def _what_holds(found: Verified) -> Iterator[str]:
     if found.first_leaf is None:
         yield f"the tree is this tenant's, {found.tenant_id}; no event of it is in the file"
         return
+    is_one = found.first_leaf == found.last_leaf
+    leaves = f"leaf {found.first_leaf:,}"
+    if not is_one:
+        leaves = f"leaves {found.first_leaf:,} to {found.last_leaf:,}"
     yield (
-        f"{_count(found.events, 'event')} of tenant {found.tenant_id}, in leaves "
-        f"{found.first_leaf:,} to {found.last_leaf:,}: in the tree under the checkpoint, unchanged "
-        "and in this order"
+        f"{_count(found.events, 'event')} of tenant {found.tenant_id}, in {leaves}: in the tree "
+        f"under the checkpoint, unchanged{'' if is_one else ' and in this order'}"
     )
     if found.first_occurred_at is not None and found.last_occurred_at is not None:
-        yield (
-            f"they say that they occurred from {found.first_occurred_at.isoformat(' ', 'seconds')} "
-            f"to {found.last_occurred_at.isoformat(' ', 'seconds')}"
-        )
+        first = found.first_occurred_at.isoformat(" ", "seconds")
+        last = found.last_occurred_at.isoformat(" ", "seconds")
+        if found.events == 1:
+            yield f"it says that it occurred at {first}"
+        else:
+            yield f"they say that they occurred from {first} to {last}"
     if found.erased:
         yield (
             f"{_count(found.erased, 'event')} without a body (erased, or not disclosed): "
             f"{'their hashes are' if found.erased > 1 else 'its hash is'} in the tree"
         )
-    if not found.omitted_within:
+    if not found.omitted_within and not is_one:
         yield "nothing between them is left out"
     for size in found.consistent_with:
         yield (
@@ -148,7 +158,8 @@ def _what_is_open(found: Verified) -> Iterator[str]:
             "leaves out"
         )
     if before_and_behind:
-        yield f"what is in {_count(before_and_behind, 'leaf')} before and behind them"
+        them = "it" if found.first_leaf == found.last_leaf else "them"
+        yield f"what is in {_count(before_and_behind, 'leaf')} before and behind {them}"
     if found.filter:
         asked = json.dumps(found.filter, ensure_ascii=False)
         yield f"that these are all events which the exporter says were asked for: {asked}"

@@ -194,7 +194,9 @@ class BodyChecker:
 
     def _remember(self, ids: Sequence[str]) -> None:
         count = len(self._young)
-        known = not (self._young.isdisjoint(ids) and self._old.isdisjoint(ids))
+        known = not self._young.isdisjoint(ids)
+        if self._old and not known:  # most files have no old ones, and asking takes its time
+            known = not self._old.isdisjoint(ids)
         if not known:
             self._young.update(ids)
         if known or len(self._young) != count + len(ids):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, BinaryIO, Final
 
 import msgspec
 
 from muniment.checkpoint import Checkpoint, NoteSignature, open_checkpoint, open_note
-from muniment.errors import InvalidKey, VerificationError
+from muniment.errors import VerificationError
 from muniment.evidence.bodies import BodyChecker, BodyFault
 from muniment.evidence.lines import (
     BODY_START,
@@ -23,7 +22,7 @@ from muniment.evidence.lines import (
     parse_header,
     subtrees_of,
 )
-from muniment.keys import KeyKind, VerifyingKey
+from muniment.keys import KeyKind, VerifyingKey, keys_of_log
 from muniment.merkle import Frontier, verify_consistency
 
 _CHUNK_BYTES: Final = 128 * 1024
@@ -67,24 +66,32 @@ def verify_evidence(
     file: BinaryIO,
     keys: Iterable[VerifyingKey],
     *,
+    tenant_id: str | None = None,
     old_checkpoint: str | bytes | None = None,
     progress: Progress | None = None,
 ) -> Verified:
     """What an evidence file proves. Raises `VerificationError`, with the line, if it doesn't hold.
 
-    `keys` are those of the log, by its own name or by the tenant's, and of witnesses, if any. With
-    an `old_checkpoint`, a note of the same log, the tree must have grown out of it. The file is
-    read to its end; memory does not grow with it, but for the last million event_ids at most.
-    Raises `InvalidKey` if two keys can't be told apart.
+    `keys` are those of the log, by its own name or by the tenant's (`keys.keys_of_log`), of which
+    one must have signed; and of witnesses, each of which must have cosigned. With a `tenant_id`,
+    the file must be of that tenant. With an `old_checkpoint`, a note of the same log, the tree must
+    have grown out of it. The file is read to its end; memory does not grow with it, but for the
+    last million event_ids at most. Raises `InvalidKey` if two keys can't be told apart.
     """
-    return _Verification(tuple(keys), old_checkpoint).run(file, progress)
+    return _Verification(tuple(keys), tenant_id, old_checkpoint).run(file, progress)
 
 
 class _Verification:
     """One pass over one file: what has been found so far."""
 
-    def __init__(self, keys: Sequence[VerifyingKey], old_checkpoint: str | bytes | None) -> None:
+    def __init__(
+        self,
+        keys: Sequence[VerifyingKey],
+        tenant_id: str | None,
+        old_checkpoint: str | bytes | None,
+    ) -> None:
         self._keys = keys
+        self._tenant_id = tenant_id
         self._given = old_checkpoint
         self._frontier = Frontier()
         self._line = 1
@@ -126,7 +133,9 @@ class _Verification:
 
     def _begin(self, line: bytes) -> None:
         self._header = header = parse_header(line)
-        self._known = _known_keys(self._keys, header.tenant_id)
+        if self._tenant_id not in {None, header.tenant_id}:
+            raise VerificationError(f"is of the tenant {header.tenant_id}, not {self._tenant_id}")
+        self._known = keys_of_log(self._keys, header.tenant_id)
         ids = {key_id_of(key.name, key.key_id) for key in self._known}
         if ids.isdisjoint(header.key_ids):
             raise VerificationError(
@@ -135,6 +144,7 @@ class _Verification:
         self._unknown = tuple(each for each in header.key_ids if each not in ids)
         self._checkpoint = self._open(header.checkpoint)
         self._signatures = open_note(header.checkpoint, self._known).signatures
+        self._demand_witnesses()
         self._checker = BodyChecker(header.tenant_id)
         if header.first_leaf + header.leaves > self._checkpoint.tree_size:
             raise VerificationError("first_leaf and leaves go beyond the checkpoint's tree")
@@ -145,6 +155,16 @@ class _Verification:
             )
             self._older[old.tree_size] = old.root_hash
             self._consistent_with.add(old.tree_size)
+
+    def _demand_witnesses(self) -> None:
+        """A cosignature can be stripped off unseen: whoever names a witness asks for its word."""
+        signed = {(each.name, each.key_id) for each in self._signatures}
+        for key in self._known:
+            if key.kind is KeyKind.WITNESS and (key.name, key.key_id) not in signed:
+                raise VerificationError(
+                    "the checkpoint is not cosigned by the witness "
+                    f"{key_id_of(key.name, key.key_id)}, whose key was given"
+                )
 
     def _open(self, note: str | bytes) -> Checkpoint:
         checkpoint = open_checkpoint(note, self._known)
@@ -327,17 +347,6 @@ def grow(frontier: Frontier, hashes: Sequence[bytes]) -> None:
             _sha256(b"\1" + left + right).digest() for left, right in zip(pair, pair, strict=True)
         ]
     edge.extend(reversed(ends))
-
-
-def _known_keys(keys: Sequence[VerifyingKey], tenant_id: str) -> tuple[VerifyingKey, ...]:
-    """The keys, and those of logs under the name of the tenant's log too."""
-    known = dict.fromkeys(keys)
-    for key in keys:
-        if key.kind is KeyKind.LOG:
-            # The name and the tenant's id may be too long for a name together.
-            with suppress(InvalidKey):
-                known[key.for_tenant(tenant_id)] = None
-    return tuple(known)
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
