@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from muniment.growing import grow
+from muniment.growing import frontier_of
 from muniment.stores import open_store
 from muniment.stores.trees import Published
 from tests.servers.postgres import Postgres
@@ -57,7 +57,10 @@ async def _make_trees(url: str) -> None:
     await integrate_all(store)
     checkpoints = [
         Published(
-            tenant_id=tree.tenant_id, tree_size=tree.tree_size, root_hash=bytes(32), note="signed\n"
+            tenant_id=tree.tenant_id,
+            tree_size=tree.tree_size,
+            root_hash=frontier_of(tree).root(),
+            note="signed\n",
         )
         for tree in await store.trees.unpublished(10)
     ]
@@ -139,13 +142,50 @@ async def test_a_bound_reader_asks_the_store(place: Secured) -> None:
     assert listed == ["acme"]
 
 
-def test_who_sequences_need_not_read_what_happened(place: Secured) -> None:
-    """It sees ids and leaf hashes of all tenants, and neither bodies nor terms."""
-    count = place.answer("SELECT count(leaf_hash) FROM muniment.events", place.sequencer)
-    assert count == ["8"]
-    for column in ("body", "terms"):
-        done = place.run(f"SELECT {column} FROM muniment.events", place.sequencer)
-        assert "permission denied" in done.stderr
+_PENDING = "SELECT * FROM muniment.pending_events(1::smallint, '9999999', 100, 100)"
+_EVENTS = "SELECT DISTINCT tenant_id FROM muniment.events WHERE body IS NOT NULL OR terms <> ''"
+
+
+def test_who_sequences_need_not_read_what_happened(own_place: Secured) -> None:
+    """It gets ids and leaf hashes of all tenants' pending events, and not one event."""
+    done = own_place.run("SELECT tenant_id FROM muniment.events", own_place.sequencer)
+    pending = own_place.answer(_PENDING, own_place.sequencer)
+    assert "permission denied" in done.stderr
+    assert sorted(line.split("|")[3] for line in pending) == 4 * ["acme"] + 4 * ["globex"]
+    assert {len(line.split("|")) for line in pending} == {6}
+
+
+def test_what_has_its_leaf_is_not_told_again(place: Secured) -> None:
+    """The sequencer's function looks behind the state, whatever it is asked."""
+    assert place.answer(_PENDING, place.sequencer) == []
+
+
+@pytest.mark.parametrize("call", [_PENDING, "SELECT muniment.is_pending()"])
+def test_what_is_pending_is_told_to_who_sequences(place: Secured, call: str) -> None:
+    """To nobody else: it is of all tenants."""
+    stranger = place.server.create_role()
+    for role in (place.acme_writer, place.all_reader, place.keeper, stranger):
+        assert "permission denied" in place.run(call, role).stderr
+    place.server.drop_role(stranger)
+
+
+@pytest.mark.parametrize("kind", ["writer", "reader"])
+async def test_who_sequences_too_sees_no_other_tenants_events(
+    own_place: Secured, kind: str
+) -> None:
+    """A role bound to acme sequences every tenant, and reads of events those of acme alone."""
+    role = own_place.acme_writer if kind == "writer" else own_place.acme_reader
+    own_place.answer(f"GRANT muniment_sequencer TO {role}")
+    await _make_trees(own_place.url(role))
+    assert await _why_not(own_place.url(role)) is None
+    assert own_place.answer("SELECT tenant_id, published_size FROM muniment.trees") == [
+        "acme|4",
+        "globex|4",
+    ]
+    for table in ("events", "postings", "actions"):
+        query = f"SELECT DISTINCT tenant_id FROM muniment.{table}"
+        assert own_place.answer(query, role) == ["acme"]
+    assert own_place.answer(_EVENTS, role) == ["acme"]
 
 
 # --- writing
@@ -191,7 +231,7 @@ def test_what_is_in_a_tree_grows(own_place: Secured) -> None:
         "UPDATE muniment.tiles SET hashes = hashes || '\\x00'",
         "UPDATE muniment.bundles SET event_ids = event_ids || decode(repeat('00', 4096), 'hex')",
         "INSERT INTO muniment.checkpoints VALUES ('acme', 9, '\\x00', 'n')",
-        "INSERT INTO muniment.sequencer_state VALUES (2, 1, '0', 0)",
+        "INSERT INTO muniment.sequencer_state VALUES (2, 1, '0', -1)",
     ],
 )
 def test_what_can_not_be_is_refused(place: Secured, change: str) -> None:
@@ -211,16 +251,6 @@ async def test_a_role_that_may_only_sequence_does(own_place: Secured) -> None:
     ]
 
 
-async def test_a_role_that_records_and_sequences(own_place: Secured) -> None:
-    """One bound to a tenant as a writer still sequences all of them."""
-    own_place.answer(f"GRANT muniment_sequencer TO {own_place.acme_writer}")
-    store = open_store(own_place.url(own_place.acme_writer))
-    await store.open()
-    assert await store.trees.why_not() is None
-    assert await store.trees.integrate(100, grow) == 8
-    await store.close()
-
-
 async def test_who_may_not_sequence_is_told_what_to_do(place: Secured) -> None:
     """The right to grant is named, and the role to grant it to."""
     for role in (place.acme_writer, place.all_reader, place.keeper):
@@ -235,10 +265,14 @@ async def test_who_may_sequence(place: Secured) -> None:
         assert await _why_not(place.url(role)) is None
 
 
-async def test_a_role_that_would_miss_tenants_may_not_sequence(own_place: Secured) -> None:
-    """The right to write trees is not enough: it must see every tenant's events."""
+@pytest.mark.parametrize("also", ["", "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA muniment TO {}"])
+async def test_a_role_that_would_miss_tenants_may_not_sequence(
+    own_place: Secured, also: str
+) -> None:
+    """The right to move the state is not enough: it must get every tenant's events and trees."""
     role = own_place.acme_writer
     own_place.answer(f"GRANT UPDATE ON muniment.sequencer_state TO {role}")
+    own_place.answer(also.format(role))
     said = await _why_not(own_place.url(role))
     assert said is not None
     assert "GRANT muniment_sequencer" in said

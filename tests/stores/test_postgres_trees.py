@@ -11,12 +11,11 @@ import pytest
 from alembic import command
 
 from muniment.errors import StoreError
-from muniment.growing import grow
+from muniment.growing import frontier_of, grow
 from muniment.stores import open_store
 from muniment.stores.base import Store
 from muniment.stores.postgres import trees_sql
 from muniment.stores.postgres.append import INSERT, transposed
-from muniment.stores.postgres.page import BY_INDEX
 from muniment.stores.postgres.sql import ENSURE_PARTITION
 from muniment.stores.trees import Growth, PendingEvent, Published, Tree
 from muniment.testing.contract import NOON, sealed
@@ -144,35 +143,6 @@ async def test_a_transaction_of_more_events_than_a_pass_takes(store: Store) -> N
         assert await leaves_of(store, tenant) == await in_order(store, tenant)
 
 
-async def test_a_pass_without_work_writes_nothing(store: Store, postgres_log_url: str) -> None:
-    """A sequencer that polls every second takes no lock, and no transaction id."""
-    await store.append([sealed(1)])
-    await integrate_all(store)
-    connection = await asyncpg.connect(postgres_log_url)
-    state = "SELECT xmin::text, xmax::text, s::text FROM muniment.sequencer_state s"
-    before = await connection.fetchrow(state)
-    assert await store.trees.integrate(10, grow) == 0
-    assert await connection.fetchrow(state) == before
-    await connection.close()
-
-
-async def test_what_is_pending_is_a_range_of_the_index(store: Store, postgres_log_url: str) -> None:
-    """Neither what has its leaf nor what is not yet to have one is looked through."""
-    await store.append([sealed(n) for n in range(100)])
-    connection = await asyncpg.connect(postgres_log_url)
-    async with connection.transaction():
-        await connection.execute(BY_INDEX)
-        plan = await connection.fetch(
-            f"EXPLAIN {trees_sql.PENDING.replace('$6', '10')}", 1, "0", 0, 1, "5000"
-        )
-        poll = await connection.fetch(f"EXPLAIN {trees_sql.IS_PENDING}")
-    await connection.close()
-    for text in ("\n".join(row[0] for row in rows) for rows in (plan, poll)):
-        assert "Seq Scan on events" not in text
-        assert "Index Cond: ((ROW(" in text
-        assert text.count("ROW(") >= 2 * text.count("Index Cond: ((ROW(")
-
-
 # --- one works
 
 
@@ -254,8 +224,10 @@ async def test_of_those_that_publish_at_once_one_wins(store: Store, other: Store
     await store.append([sealed(n, tenant_id=f"t{n}") for n in range(20)])
     await integrate_all(store)
     given = [
-        Published(tenant_id=f"t{n}", tree_size=1, root_hash=bytes(32), note=f"{n}\n")
-        for n in range(20)
+        Published(
+            tenant_id=tree.tenant_id, tree_size=1, root_hash=tree.edge, note=f"{tree.tenant_id}\n"
+        )
+        for tree in await store.trees.unpublished(20)
     ]
     refused = await asyncio.gather(
         store.trees.publish(given), other.trees.publish(list(reversed(given)))
@@ -285,7 +257,10 @@ async def test_trees_grow_through_a_pooler(postgres_log_url: str, pgbouncer: PgB
         leaves = await leaves_of(first, tenant)
         assert leaves == await in_order(first, tenant)
         assert await first.trees.leaf_index(tenant, leaves[440][0]) == 440
-    note = Published(tenant_id="acme", tree_size=450, root_hash=bytes(32), note="note\n")
+    tree = await first.trees.tree("acme")
+    assert tree is not None
+    root = frontier_of(tree).root()
+    note = Published(tenant_id="acme", tree_size=450, root_hash=root, note="note\n")
     assert await first.trees.publish([note]) == []
     await first.trees.add_signatures("acme", 450, "— w one\n")
     assert [each.note for each in await first.trees.unanchored(5)] == ["note\n— w one\n"]
@@ -318,4 +293,26 @@ async def test_a_database_with_events_gets_its_trees(
     await store.append([sealed(1)])
     assert await integrate_all(store) == 301
     assert await leaves_of(store, "acme") == await in_order(store, "acme")
+    await store.close()
+
+
+async def test_the_upgrade_waits_for_nobody_who_writes(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction that has recorded an event, and one that reads, are open all the while."""
+    upgrade = command.upgrade
+    store = open_store(postgres_url)
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "upgrade", lambda config, _: upgrade(config, "0001"))
+        await store.upgrade()
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute(ENSURE_PARTITION, NOON)
+    await connection.execute("BEGIN")
+    await connection.execute(INSERT, *transposed([sealed(1)]))
+    await connection.execute("SELECT 1 FROM muniment.events")
+    async with asyncio.timeout(30):
+        assert (await store.upgrade()).is_current
+    await connection.execute("COMMIT")
+    await connection.close()
+    assert await integrate_all(store) == 1
     await store.close()

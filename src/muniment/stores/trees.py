@@ -134,8 +134,9 @@ class Trees(ABC):
         """Give up to `limit` pending events their leaves, in order of recording; returns how many.
 
         MUST be one durable step, and MUST leave out what an event not yet visible may come before.
-        Any number of processes may call it: one works, the others return 0 at once or find nothing
-        left. Every event MUST get exactly one leaf. `grow` runs outside the event loop.
+        It MAY take more, if they are the rest of one transaction of the database. Any number of
+        processes may call it: one works, the others return 0 at once or find nothing left. Every
+        event MUST get exactly one leaf. `grow` runs outside the event loop.
         """
 
     @abstractmethod
@@ -147,7 +148,8 @@ class Trees(ABC):
         """Keep checkpoints, in one durable step; returns the tenants whose checkpoint was refused.
 
         Compare-and-swap: one is kept only if the newest kept so far is of `previous_size`, if it is
-        larger than that, and no larger than the tree.
+        larger than that, no larger than the tree, and, if it is as large as the tree, its root is
+        the tree's.
         """
 
     @abstractmethod

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, cast
 
+import asyncpg
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.sql import ClauseElement
 
@@ -20,6 +22,7 @@ BY_INDEX: Final = """
     SET LOCAL jit = off;
     SET LOCAL plan_cache_mode = force_custom_plan
 """
+_PATIENCE: Final = 1.0
 _BEGIN: Final = f"BEGIN READ ONLY; {BY_INDEX}"
 
 
@@ -35,9 +38,24 @@ async def run(connection: Any, statement: ClauseElement) -> list[Any]:
 @asynccontextmanager
 async def paging(connection: Any) -> AsyncIterator[None]:
     """A read-only transaction whose plans go by index; its settings end with it."""
-    await connection.execute(_BEGIN)
     try:
+        await connection.execute(_BEGIN)
         yield
     finally:
+        await roll_back(connection)
+
+
+async def roll_back(connection: Any) -> None:
+    """End the transaction, or the connection with it: the next to be lent it finds none open.
+
+    A server that hangs is not waited for. Once it goes on it finds the connection gone.
+    """
+    try:
         if not connection.is_closed():
-            await connection.execute("ROLLBACK")
+            async with asyncio.timeout(_PATIENCE):
+                await connection.execute("ROLLBACK")
+    except BaseException as error:
+        with suppress(asyncpg.InterfaceError):  # the pool has it back already
+            connection.terminate()
+        if not isinstance(error, Exception):
+            raise

@@ -11,9 +11,10 @@ from uuid import UUID
 import asyncpg
 
 from muniment.errors import EventRefused, StoreError
+from muniment.merkle import join_roots
 from muniment.stores.postgres import trees_sql as sql
 from muniment.stores.postgres.faults import translate
-from muniment.stores.postgres.page import paging
+from muniment.stores.postgres.page import paging, roll_back
 from muniment.stores.trees import (
     BUNDLE_WIDTH,
     ID_BYTES,
@@ -28,10 +29,14 @@ from muniment.stores.trees import (
     Tree,
     Trees,
 )
-from muniment.tiles import Tile
+from muniment.tiles import Tile, hashes_in
 
 _BEFORE_ALL_OF_A_TRANSACTION: Final = -1
+_OF_ONE_TRANSACTION: Final = 50_000
+"""Events that a step may take beyond its limit, if they are the rest of one transaction."""
 _Statement = tuple[str, list[Any]]
+_Place = tuple[int, str]
+"""(epoch, xid) of a transaction."""
 
 
 class PostgresTrees(Trees):
@@ -56,16 +61,16 @@ class PostgresTrees(Trees):
 
     async def integrate(self, limit: int, grow: Grow) -> int:
         async with self._changing() as connection:
-            if await connection.fetchval(sql.IS_PENDING) is None:
+            if not await connection.fetchval(sql.IS_PENDING):
                 return 0
             state = await connection.fetchrow(sql.ELECT)
             if state is None:
                 return 0
-            # One more than is taken, which tells whether there are more.
-            found = await connection.fetch(sql.PENDING, *state, limit + 1)
-            rows = found[:limit]
-            if not rows:
-                return 0
+            *stands, settled_epoch, settled_xid = state
+            settled = (settled_epoch, settled_xid)
+            many = max(limit, _OF_ONE_TRANSACTION)
+            found = await connection.fetch(sql.PENDING, *settled, limit, many)
+            rows, reached = _step(found, stands, settled, limit, many)
             tenants = list({row[3] for row in rows})
             trees = {row[0]: _tree(row) for row in await connection.fetch(sql.TREES_OF, tenants)}
 
@@ -74,19 +79,13 @@ class PostgresTrees(Trees):
                     PendingEvent(f"{row[0]}.{row[1]}.{row[2]}", row[3], row[4], row[5])
                     for row in rows
                 ]
-                return _statements(grow(pending, trees))
+                return _statements(grow(pending, trees)) if pending else []
 
             # Cancelled here, it goes on for nothing; nothing of it was written.
             for statement, values in await asyncio.to_thread(prepare):
                 await connection.execute(statement, *values)
-            if len(found) > limit:
-                reached = rows[-1][:3]
-            else:
-                # All that will ever be below `settled` has its leaf now. Without that, a last
-                # transaction of many events would be looked through again by each call to come.
-                reached = (state[3], state[4], _BEFORE_ALL_OF_A_TRANSACTION)
-            last = rows[-1]
-            await connection.execute(sql.ADVANCE, *reached, f"{last[0]}.{last[1]}.{last[2]}")
+            last = f"{rows[-1][0]}.{rows[-1][1]}.{rows[-1][2]}" if rows else None
+            await connection.execute(sql.ADVANCE, *reached, last)
         return len(rows)
 
     async def unpublished(self, limit: int) -> list[Tree]:
@@ -98,11 +97,11 @@ class PostgresTrees(Trees):
         async with self._changing() as connection:
             tenants = list({each.tenant_id for each in checkpoints})
             locked = await connection.fetch(sql.LOCK_TREES, tenants)
-            tree_sizes = {row[0]: row[1] for row in locked}
-            published = {row[0]: row[3] for row in locked}
+            trees = {row[0]: _tree(row) for row in locked}
+            published = {tree.tenant_id: tree.published_size for tree in trees.values()}
             for each in checkpoints:
                 tenant_id, size, previous = each.tenant_id, each.tree_size, each.previous_size
-                if published.get(tenant_id) == previous < size <= tree_sizes[tenant_id]:
+                if published.get(tenant_id) == previous < size and _is_of(each, trees[tenant_id]):
                     published[tenant_id] = size
                     kept.append(each)
                 else:
@@ -230,7 +229,7 @@ class PostgresTrees(Trees):
                     yield connection
                     await connection.execute("COMMIT")
                 except BaseException:
-                    await _roll_back(connection)
+                    await roll_back(connection)
                     raise
             except asyncpg.PostgresError as error:
                 translated = translate(error)
@@ -239,15 +238,24 @@ class PostgresTrees(Trees):
                 raise translated from error
 
 
-async def _roll_back(connection: Any) -> None:
-    """End the transaction, or the connection with it: the next to be lent it finds none open."""
-    if connection.is_closed():
-        return
-    try:
-        await connection.execute("ROLLBACK")
-    except BaseException:
-        connection.terminate()
-        raise
+def _step(
+    found: list[Any], stands: Sequence[Any], settled: _Place, limit: int, many: int
+) -> tuple[list[Any], tuple[int, str, int]]:
+    """Those of the pending events that are taken now, and where the state stands then.
+
+    Of the transaction inside which it `stands` that is up to `many`, see `pending_events`.
+    """
+    epoch, xid, seq = stands
+    if seq != _BEFORE_ALL_OF_A_TRANSACTION:
+        limit = max(limit, min(many, sum((row[0], row[1]) == (epoch, xid) for row in found)))
+    rows = found[:limit]
+    if len(found) == len(rows):
+        # All that will ever be below `settled` has its leaf now.
+        return rows, (*settled, _BEFORE_ALL_OF_A_TRANSACTION)
+    last, following = rows[-1], found[limit]
+    if (following[0], following[1]) == (last[0], last[1]):
+        return rows, (last[0], last[1], last[2])
+    return rows, (following[0], following[1], _BEFORE_ALL_OF_A_TRANSACTION)
 
 
 class _Blob:
@@ -298,6 +306,16 @@ def _statements(growths: Sequence[Growth]) -> list[_Statement]:
 
 def _tree(row: Any) -> Tree:
     return Tree(tenant_id=row[0], tree_size=row[1], edge=row[2], published_size=row[3])
+
+
+def _is_of(checkpoint: Published, tree: Tree) -> bool:
+    """Whether the tree is what it says. Of one that has grown since, only the size is known here.
+
+    Between reading a tree and publishing it, a replica that lost the end of it may take over.
+    """
+    if checkpoint.tree_size != tree.tree_size:
+        return checkpoint.tree_size < tree.tree_size
+    return checkpoint.root_hash == join_roots(hashes_in(tree.edge))
 
 
 def _published(row: Any) -> Published:

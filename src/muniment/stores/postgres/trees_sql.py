@@ -16,36 +16,30 @@ BEGIN: Final = f"""
 """
 MAY_SEQUENCE: Final = """
     SELECT has_any_column_privilege('muniment.sequencer_state', 'UPDATE')
-       AND (NOT row_security_active('muniment.events')
+       AND has_function_privilege('muniment.is_pending()', 'EXECUTE')
+       AND (NOT row_security_active('muniment.trees')
             OR pg_has_role('muniment_sequencer', 'USAGE')
             OR pg_has_role((SELECT relowner FROM pg_class
-                            WHERE oid = 'muniment.events'::regclass), 'USAGE')), current_user
+                            WHERE oid = 'muniment.trees'::regclass), 'USAGE')), current_user
 """
 # --- integrating
 #
-# What is below `settled`, (epoch, xid), is all there: no transaction below it is still running. As
-# a row comparison it is the end of the range that is read in the index.
-_SETTLED: Final = "SELECT max(epoch), pg_snapshot_xmin(pg_current_snapshot()) FROM muniment.epochs"
 # Asked without a lock first: who has nothing to do takes no transaction id for it.
-IS_PENDING: Final = f"""
-    SELECT 1 FROM muniment.events
-    WHERE (epoch, xid, seq) > (SELECT epoch, xid, seq FROM muniment.sequencer_state)
-      AND (epoch, xid) < ({_SETTLED})
-    LIMIT 1
-"""
-# Not an advisory lock: that one anybody could hold for ever.
-ELECT: Final = f"""
+IS_PENDING: Final = "SELECT muniment.is_pending()"
+# Not an advisory lock: that one anybody could hold for ever. Whoever was overtaken between its
+# snapshot and its lock gets the new state with an old `settled`, and has nothing to do.
+ELECT: Final = """
     SELECT epoch, xid::text, seq, settled_epoch, settled_xid::text
-    FROM muniment.sequencer_state, ({_SETTLED}) AS s (settled_epoch, settled_xid)
+    FROM muniment.sequencer_state,
+        (SELECT max(epoch), pg_snapshot_xmin(pg_current_snapshot()) FROM muniment.epochs)
+            AS s (settled_epoch, settled_xid)
+    WHERE (epoch, xid) < (settled_epoch, settled_xid)
     FOR UPDATE OF sequencer_state SKIP LOCKED
 """
-# The xid in text has a name of its own: ORDER BY would sort by it, "99" behind "100".
+# A function's rows come in the order in which it gives them.
 PENDING: Final = """
-    SELECT epoch, xid::text AS xid_text, seq, tenant_id, uuid_send(event_id), leaf_hash
-    FROM muniment.events
-    WHERE (epoch, xid, seq) > ($1::smallint, ($2::text)::xid8, $3::bigint)
-      AND (epoch, xid) < ($4::smallint, ($5::text)::xid8)
-    ORDER BY epoch, xid, seq LIMIT $6
+    SELECT epoch, xid::text, seq, tenant_id, uuid_send(event_id), leaf_hash
+    FROM muniment.pending_events($1::smallint, ($2::text)::xid8, $3::int, $4::int)
 """
 # Bytes go as one parameter, and each row says which of them are its own: asyncpg knows no arrays
 # but those of text without a look into the catalog.
@@ -77,7 +71,8 @@ GROW_BUNDLES: Final = """
 """
 ADVANCE: Final = """
     UPDATE muniment.sequencer_state
-    SET epoch = $1, xid = ($2::text)::xid8, seq = $3, last_position = $4
+    SET epoch = $1, xid = ($2::text)::xid8, seq = $3,
+        last_position = coalesce($4, last_position)
 """
 # --- trees and checkpoints
 TREES: Final = "SELECT tenant_id, tree_size, edge, published_size FROM muniment.trees"

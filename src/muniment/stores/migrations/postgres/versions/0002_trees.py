@@ -27,7 +27,8 @@ ROLE = (
 
 TABLES = (
     # (epoch, xid, seq): every event up to here has its leaf, and none will come before it any more.
-    # last_position: that of the event which got its leaf last.
+    # seq is -1 unless more of that transaction is to come. last_position: that of the event which
+    # got its leaf last.
     """
     CREATE TABLE muniment.sequencer_state (
         "only" smallint PRIMARY KEY CHECK ("only" = 1),
@@ -37,7 +38,7 @@ TABLES = (
         last_position text COLLATE "C"
     )
     """,
-    "INSERT INTO muniment.sequencer_state VALUES (1, 1, '0', 0)",
+    "INSERT INTO muniment.sequencer_state VALUES (1, 1, '0', -1)",
     # edge: the roots of the tree's largest perfect subtrees, with which it grows.
     """
     CREATE TABLE muniment.trees (
@@ -164,7 +165,6 @@ GROWING = (
 )
 
 SECURITY = (
-    "CREATE POLICY sequencer ON muniment.events FOR SELECT TO muniment_sequencer USING (true)",
     """
     DO $$
     DECLARE secured name;
@@ -183,6 +183,66 @@ SECURITY = (
             EXECUTE format('CREATE POLICY owner ON muniment.%I TO %I USING (true) '
                            'WITH CHECK (true)', secured, current_user);
         END LOOP;
+    END $$
+    """,
+)
+
+# Who sequences sees through these what a tree is made of. A policy would let a writer who is bound
+# to a tenant, and sequences too, see all bodies, for policies add up.
+#
+# What is below `settled`, (epoch, xid), is all there: no transaction below it is still running. As
+# a row comparison it is the end of the range that is read in the index. The snapshot in a STABLE
+# function is that of the query which calls it.
+PENDING = (
+    """
+    CREATE FUNCTION muniment.is_pending() RETURNS boolean LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_sort = off
+    SET jit = off SET plan_cache_mode = force_custom_plan AS $$
+    DECLARE state record;
+    BEGIN
+        SELECT epoch, xid, seq INTO state FROM muniment.sequencer_state;
+        RETURN state.seq >= 0 OR EXISTS (
+            SELECT FROM muniment.events
+            WHERE (epoch, xid) >= (state.epoch, state.xid)
+              AND (epoch, xid) < (SELECT max(epoch), pg_snapshot_xmin(pg_current_snapshot())
+                                  FROM muniment.epochs));
+    END $$
+    """,
+    # In order of recording: of the transaction inside which the state stands up to `of_one`, then
+    # others, up to `at_most` with them; and one more, if there is one. To go on inside a
+    # transaction all of it is looked through, so few steps must do for a large one.
+    """
+    CREATE FUNCTION muniment.pending_events(
+        settled_epoch smallint, settled_xid xid8, at_most int, of_one int
+    ) RETURNS TABLE (
+        epoch smallint, xid xid8, seq bigint, tenant_id text, event_id uuid, leaf_hash bytea
+    ) LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_sort = off
+    SET jit = off SET plan_cache_mode = force_custom_plan AS $$
+    DECLARE
+        state record;
+        found int := 0;
+    BEGIN
+        SELECT s.epoch, s.xid, s.seq INTO state FROM muniment.sequencer_state s;
+        IF state.seq >= 0 THEN
+            RETURN QUERY
+                SELECT e.epoch, e.xid, e.seq, e.tenant_id, e.event_id, e.leaf_hash
+                FROM muniment.events e
+                WHERE e.epoch = state.epoch AND e.xid = state.xid AND e.seq > state.seq
+                  AND (e.epoch, e.xid) < (settled_epoch, settled_xid)
+                ORDER BY e.seq LIMIT of_one + 1;
+            GET DIAGNOSTICS found = ROW_COUNT;
+            IF found > of_one THEN
+                RETURN;
+            END IF;
+            state.xid := (state.xid::text::bigint + 1)::text::xid8;
+        END IF;
+        RETURN QUERY
+            SELECT e.epoch, e.xid, e.seq, e.tenant_id, e.event_id, e.leaf_hash
+            FROM muniment.events e
+            WHERE (e.epoch, e.xid) >= (state.epoch, state.xid)
+              AND (e.epoch, e.xid) < (settled_epoch, settled_xid)
+            ORDER BY e.epoch, e.xid, e.seq LIMIT greatest(at_most - found, 0) + 1;
     END $$
     """,
 )
@@ -233,15 +293,7 @@ LAG = (
 )
 
 GRANTS = (
-    # Of events, what a tree is made of: who sequences need not read what happened.
-    """
-    GRANT SELECT (tenant_id, event_id, leaf_hash, epoch, xid, seq) ON muniment.events
-        TO muniment_sequencer
-    """,
-    """
-    GRANT SELECT ON muniment.index_state, muniment.epochs, muniment.schema_version,
-        muniment.tenant_bindings TO muniment_sequencer
-    """,
+    "GRANT SELECT ON muniment.epochs, muniment.schema_version TO muniment_sequencer",
     """
     GRANT SELECT ON muniment.sequencer_state, muniment.trees, muniment.tiles, muniment.bundles,
         muniment.checkpoints
@@ -263,7 +315,12 @@ GRANTS = (
     "GRANT UPDATE (event_ids) ON muniment.bundles TO muniment_sequencer",
     "GRANT UPDATE (note) ON muniment.checkpoints TO muniment_sequencer",
     """
-    REVOKE ALL ON FUNCTION muniment.refuse_but_growth(), muniment.sequencing_lag() FROM PUBLIC
+    REVOKE ALL ON FUNCTION muniment.refuse_but_growth(), muniment.sequencing_lag(),
+        muniment.is_pending(), muniment.pending_events(smallint, xid8, int, int) FROM PUBLIC
+    """,
+    """
+    GRANT EXECUTE ON FUNCTION muniment.is_pending(),
+        muniment.pending_events(smallint, xid8, int, int) TO muniment_sequencer
     """,
     """
     GRANT EXECUTE ON FUNCTION muniment.sequencing_lag()
@@ -274,6 +331,6 @@ GRANTS = (
 
 def upgrade() -> None:
     """Create everything. What is recorded already gets its leaves like what comes."""
-    for part in (ROLE, TABLES, GROWING, SECURITY, LAG, GRANTS):
+    for part in (ROLE, TABLES, GROWING, SECURITY, PENDING, LAG, GRANTS):
         for statement in part:
             op.get_bind().exec_driver_sql(statement)
