@@ -17,10 +17,12 @@ import binascii
 import gc
 import re
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from operator import attrgetter
+from itertools import chain
+from operator import attrgetter, lt
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 import msgspec
@@ -172,6 +174,10 @@ class BodyChecker:
         self._has_floats = False
         self._young: set[str] = set()
         self._old: set[str] = set()
+        self._in_order: deque[Sequence[str]] | None = deque()
+        """What came so far, until something comes out of order."""
+        self._latest = ""
+        self._kept = 0
         self.first_occurred_at: datetime | None = None
         self.last_occurred_at: datetime | None = None
 
@@ -193,6 +199,8 @@ class BodyChecker:
         self._remember(ids)
 
     def _remember(self, ids: Sequence[str]) -> None:
+        if not ids or self._goes_on(ids):
+            return
         count = len(self._young)
         known = not self._young.isdisjoint(ids)
         if self._old and not known:  # most files have no old ones, and asking takes its time
@@ -203,6 +211,21 @@ class BodyChecker:
             self._complain(ids, known=known)
         if len(self._young) >= _MAX_REMEMBERED:
             self._old, self._young = self._young, set()
+
+    def _goes_on(self, ids: Sequence[str]) -> bool:
+        """Whether all ids so far stand in order, so that none came twice, and none is looked up."""
+        if self._in_order is None:
+            return False
+        if ids[0] > self._latest and all(map(lt, ids, ids[1:])):
+            self._in_order.append(ids)
+            self._latest = ids[-1]
+            self._kept += len(ids)
+            while self._kept - len(self._in_order[0]) >= _MAX_REMEMBERED:
+                self._kept -= len(self._in_order.popleft())
+            return True
+        self._young = set(chain.from_iterable(self._in_order))
+        self._in_order = None
+        return False
 
     def _quickly(self, chunk: bytes, count: int) -> list[str] | None:
         """The event_ids of a chunk's lines if all are plain bodies; None if that isn't sure."""
