@@ -15,10 +15,10 @@ from typing import Final, Literal
 import msgspec
 
 from muniment.anchors.directory import CheckpointDirectory
-from muniment.anchors.origins import tenant_keys, tenant_of
+from muniment.anchors.origins import tenants_of
 from muniment.checkpoint import Checkpoint, open_checkpoint
 from muniment.errors import AnchorError, InvalidConfig, VerificationError
-from muniment.keys import KeyKind, VerifyingKey
+from muniment.keys import KeyKind, VerifyingKey, keys_of_log
 from muniment.merkle import consistency_proof, consistency_ranges, roots_over, verify_consistency
 from muniment.stores.trees import Published, Trees
 from muniment.tiles import roots_from, tiles_of
@@ -87,6 +87,8 @@ class Watcher:
         self._keys = tuple(keys)
         self._directories = (memory, *anchors)
         self._proven: dict[str, _Proven] = {}
+        self.first_seen = 0
+        """Of how many tenants nothing was remembered when they were last looked at."""
 
     async def look(self, tenant_ids: Iterable[str] | None = None) -> list[Finding]:
         """What is wrong with the logs of these tenants, or of all that live or are remembered.
@@ -94,6 +96,7 @@ class Watcher:
         Raises `StoreError` if the store can't be read, `OSError` if the memory can't.
         """
         findings: list[Finding] = []
+        self.first_seen = 0
         if tenant_ids is None:
             async for tenant_id in self._everybody():
                 findings += await self._look_at(tenant_id, is_named=False)
@@ -122,11 +125,10 @@ class Watcher:
 
     def _remembered_tenants(self) -> set[str]:
         origins = {origin for each in self._directories for origin in each.origins()}
-        found = (tenant_of(key.name, origin) for origin in origins for key in self._keys)
-        return {tenant_id for tenant_id in found if tenant_id is not None}
+        return {tenant_id for origin in origins for tenant_id in tenants_of(origin, self._keys)}
 
     async def _look_at(self, tenant_id: str, *, is_named: bool) -> list[Finding]:
-        known = tenant_keys(tenant_id, self._keys)
+        known = keys_of_log(self._keys, tenant_id)
         # Remembered before live: what is published meanwhile only makes the live one larger.
         proven = self._proven.pop(tenant_id, None)
         places = await asyncio.to_thread(self._places, {key.name for key in known})
@@ -148,6 +150,7 @@ class Watcher:
         findings += damage or await self._forked(tenant_id, remembered, checkpoint)
         if not findings:
             findings += await self._remember(tenant_id, live, checkpoint, places)
+            self.first_seen += not remembered
         elif proven:
             self._proven[tenant_id] = proven
         return findings
@@ -170,6 +173,11 @@ class Watcher:
             try:
                 note = self._directories[place.directory].read(place.origin, place.tree_size)
                 found[open_checkpoint(note, known, origin=place.origin)] = None
+            except OSError as error:
+                problem = (
+                    f"the remembered checkpoint of {place.tree_size} leaves can't be read: {error}"
+                )
+                findings.append(_finding(tenant_id, "memory", problem, place.tree_size, None))
             except VerificationError as error:
                 problem = (
                     f"the remembered checkpoint of {place.tree_size} leaves does not hold: {error} "

@@ -198,7 +198,9 @@ def test_a_watch_goes_on_after_a_round_that_could_not_look(sqlite_url: str, memo
         assert process.stderr is not None
         assert process.stderr.readline().startswith("not looked at: ")
         memory.unlink()
-        assert process.stdout.readline() == "logs that hold all that is remembered of them: 1\n"
+        assert process.stdout.readline() == (
+            "logs that hold all that is remembered of them: 1, 1 of them seen for the first time\n"
+        )
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
     assert process.returncode == 1

@@ -571,7 +571,13 @@ def test_a_url_of_no_anchor_is_refused(urls: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["https://u:s3cret@h ost/", "x+https://u:s3cret@host/?s3cret#s3cret"]
+    "url",
+    [
+        "https://u:s3cret@h ost/",
+        "x+https://u:s3cret@host/?s3cret#s3cret",
+        "u:s3cret@host/path",
+        "https:u:s3cret@host/path",
+    ],
 )
 def test_what_is_secret_in_a_bad_url_is_not_shown(url: str) -> None:
     """Errors end up in logs."""
@@ -589,6 +595,13 @@ def test_the_origin_of_a_tenant_names_it(tenant_id: str) -> None:
     origin = origin_of("audit.example/log", tenant_id)
     assert tenant_of("audit.example/log", origin) == tenant_id
     assert keys_for(origin, [LOG_KEY.verifier]) == (LOG_KEY.verifier.for_tenant(tenant_id),)
+
+
+def test_a_tenants_own_key_vouches_for_no_second_log_of_it() -> None:
+    """Its seed is the same as that of every origin below it."""
+    own = LOG_KEY.verifier.for_tenant("acme")
+    assert keys_for(own.name, [own]) == (own,)
+    assert keys_for(f"{own.name}/acme", [own]) == ()
 
 
 @given(origin=st.text(max_size=30).map(lambda text: f"audit.example/log{text}"))

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sqlite3
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -17,6 +19,7 @@ from muniment.stores.trees import Trees
 from muniment.tiles import Tile
 from tests.proofs.live import extend
 from tests.proofs.trails import LOG_KEY, OTHER_LOG_KEY, WITNESS_KEY
+from tests.scripted import LONG
 from tests.servers.postgres import Postgres
 from tests.stores.secured import Secured, secured
 
@@ -334,3 +337,50 @@ def test_an_auditor_that_may_only_read_can_watch(
         everything, own, hidden = asyncio.run(watched(place))
     assert (everything, own) == ([], [])
     assert [(f.tenant_id, f.kind) for f in hidden] == [("globex", "disappeared")]
+
+
+async def test_what_is_no_file_is_told_and_hides_nothing(
+    sqlite_url: str, memory: CheckpointDirectory
+) -> None:
+    """Whoever writes to the memory can't hang a watch, nor hide what is wrong elsewhere."""
+    await extend(sqlite_url, 3)
+    assert await _look(sqlite_url, memory) == []
+    directory = memory.path / quote(_ORIGIN, safe="")
+    os.mkfifo(directory / f"{1:020d}")
+    (directory / f"{2:020d}").mkdir()
+    (memory.path / "a+").symlink_to(memory.path)
+    (memory.path / "b+").symlink_to(memory.path)
+    _tamper(sqlite_url, "UPDATE muniment_tiles SET hashes = zeroblob(96) WHERE tenant_id = 'acme'")
+    findings = await asyncio.wait_for(_look(sqlite_url, memory), LONG)
+    assert [(f.kind, f.remembered_size) for f in findings] == [
+        ("memory", 1),
+        ("memory", 2),
+        ("tree", None),
+    ]
+
+
+async def test_a_tenants_own_key_sees_it_disappear(
+    sqlite_url: str, memory: CheckpointDirectory
+) -> None:
+    """With `--all` too, though nothing else tells that there was such a tenant."""
+    await extend(sqlite_url, 3)
+    own = [LOG_KEY.verifier.for_tenant("acme")]
+    assert await _look(sqlite_url, memory, keys=own) == []
+    _tamper(sqlite_url, "DELETE FROM muniment_checkpoints", "DELETE FROM muniment_trees")
+    assert _kinds(await _look(sqlite_url, memory, keys=own)) == [("acme", "disappeared", 3, 0)]
+
+
+async def test_what_is_seen_for_the_first_time_is_counted(
+    sqlite_url: str, memory: CheckpointDirectory
+) -> None:
+    """A memory that is not where it was has nothing to compare with, and that is said."""
+    await extend(sqlite_url, 3)
+    store = open_store(sqlite_url)
+    await store.open()
+    seen = []
+    for _ in range(2):
+        watcher = Watcher(store.trees, memory, [LOG_KEY.verifier])
+        await watcher.look()
+        seen.append(watcher.first_seen)
+    await store.close()
+    assert seen == [1, 0]

@@ -618,3 +618,28 @@ async def test_other_requests_are_refused(
     ):
         assert response.status == code
     await server.close()
+
+
+async def test_an_encoded_body_is_refused(witness: Witness) -> None:
+    """415: nothing is unpacked, whatever it claims to be."""
+    server = WitnessServer(witness)
+    url = await server.start("127.0.0.1", 0)
+    try:
+        async with aiohttp.ClientSession() as session:
+            headers = {"Content-Encoding": "gzip"}
+            async with session.post(f"{url}/add-checkpoint", data=b"x", headers=headers) as answer:
+                assert answer.status == 415
+    finally:
+        await server.close()
+
+
+def test_a_fork_is_kept_however_much_was_refused_before(ledger: Ledger) -> None:
+    """Anybody can send old checkpoints with bad proofs; they take no place from a fork."""
+    root = b"\1" * 32
+    ledger.replace("log", None, Seen(tree_size=100, root_hash=root, note="true\n"))
+    for size in range(1, 80):
+        ledger.keep_refused("log", size, root, f"old {size}\n")
+    ledger.keep_refused("log", 100, b"\2" * 32, "fork\n")
+    kept = ledger.refused("log")
+    assert (len(kept), kept[-1]) == (65, "fork\n")
+    assert ledger.count() == 1

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +27,8 @@ from muniment.stores.trees import Published
 _T = TypeVar("_T")
 
 _PART: Final = 200
+_DEEPEST: Final = 40
+"""More than the longest origin needs, percent-encoded."""
 _GOES_ON: Final = "+"
 _is_size_name = re.compile(r"[0-9]{20}").fullmatch
 
@@ -68,10 +72,8 @@ class CheckpointDirectory:
         A file that holds a checkpoint of another log or size is none.
         """
         path = self._directory_of(origin) / f"{tree_size:020d}"
-        with path.open("rb") as file:
-            content = file.read(MAX_NOTE_BYTES + 1)
         try:
-            note = content.decode()
+            note = _content(path).decode()
         except UnicodeDecodeError:
             raise VerificationError(f"{path}: is no UTF-8") from None
         try:
@@ -110,7 +112,7 @@ class CheckpointDirectory:
         return self.path.joinpath(*(re.sub(r"^\.", "%2E", name) for name in names))
 
     def _check_same(self, path: Path, note: str) -> None:
-        there = path.read_bytes()[: MAX_NOTE_BYTES + 1].decode(errors="replace")
+        there = _content(path).decode(errors="replace")
         # Signatures may have come since: it is the text that says what the log claims.
         if text_of(there) != text_of(note):
             raise AnchorError(
@@ -141,16 +143,30 @@ class DirectoryAnchor(Anchor):
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-def _origins_under(path: Path, before: str) -> Iterator[tuple[str, Path]]:
+def _content(path: Path) -> bytes:
+    """What a file holds, a byte more than a note may have at most. `OSError` if it is no file.
+
+    Whoever writes to the directory may be who is watched: a pipe or a link must not hold us up.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is no file", str(path))
+        return file.read(MAX_NOTE_BYTES + 1)
+
+
+def _origins_under(path: Path, before: str, depth: int = 0) -> Iterator[tuple[str, Path]]:
     try:
         entries = list(path.iterdir())
     except FileNotFoundError:
         return
     for entry in entries:
-        if not entry.is_dir():
+        if entry.is_symlink() or not entry.is_dir():
             continue
         if entry.name.endswith(_GOES_ON):
-            yield from _origins_under(entry, before + entry.name.removesuffix(_GOES_ON))
+            if depth < _DEEPEST:
+                before_it = before + entry.name.removesuffix(_GOES_ON)
+                yield from _origins_under(entry, before_it, depth + 1)
         else:
             yield unquote(before + entry.name), entry
 

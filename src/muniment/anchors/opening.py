@@ -126,6 +126,8 @@ def _checked(url: str) -> str:
 def _shown(url: str) -> str:
     """The URL as it may be shown: without account, query and fragment, which may be secret."""
     scheme, slashes, rest = url.partition("#")[0].partition("?")[0].partition("://")
+    if not slashes:  # it may lack what tells an account from a path
+        return scheme.rpartition("@")[2]
     place, slash, path = rest.partition("/")
     return f"{scheme}{slashes}{place.rpartition('@')[2]}{slash}{path}"
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from urllib.parse import quote, unquote
+from collections.abc import Iterable, Sequence
+from urllib.parse import unquote
 
 from muniment.errors import InvalidKey
-from muniment.keys import VerifyingKey, origin_of
+from muniment.keys import VerifyingKey, keys_of_log, origin_of
 
 
 def tenant_of(key_name: str, origin: str) -> str | None:
@@ -23,21 +23,23 @@ def tenant_of(key_name: str, origin: str) -> str | None:
 
 
 def keys_for(origin: str, trusted: Iterable[VerifyingKey]) -> tuple[VerifyingKey, ...]:
-    """What verifies the checkpoints of a log: a key named as it is, or for all tenants above it."""
+    """What verifies the checkpoints of a log: a key named as it is, or for all tenants above it.
+
+    A tenant's own key never vouches for a second log of that tenant (`keys.keys_of_log`).
+    """
     found: dict[VerifyingKey, None] = {}
     for key in trusted:
         if key.name == origin:
             found[key] = None
         elif (tenant_id := tenant_of(key.name, origin)) is not None:
-            found[key.for_tenant(tenant_id)] = None
+            found |= dict.fromkeys(k for k in keys_of_log([key], tenant_id) if k.name == origin)
     return tuple(found)
 
 
-def tenant_keys(tenant_id: str, trusted: Iterable[VerifyingKey]) -> tuple[VerifyingKey, ...]:
-    """What verifies a tenant's checkpoints: its own keys among them, and those of all tenants."""
-    found: dict[VerifyingKey, None] = {}
-    for key in trusted:
-        if key.name.endswith(f"/{quote(tenant_id, safe='')}"):
-            found[key] = None
-        found[key.for_tenant(tenant_id)] = None
-    return tuple(found)
+def tenants_of(origin: str, trusted: Sequence[VerifyingKey]) -> set[str]:
+    """The tenants whose log an origin may be, by keys for all tenants, and by a tenant's own."""
+    found = {tenant_of(key.name, origin) for key in trusted}
+    if any(key.name == origin for key in trusted):
+        above = origin.rpartition("/")[0]
+        found.add(tenant_of(above, origin))
+    return {tenant_id for tenant_id in found if tenant_id is not None}

@@ -108,6 +108,7 @@ async def _serve(witness: Any, vkey: str, listen: tuple[str, int]) -> None:
         url = await server.start(*listen)
         click.echo(f"public key {visible(vkey)}")
         click.echo(f"listening on {url}")
+        click.echo(f"logs that are remembered: {witness.remembered:,}")
         await stopped.wait()
     finally:
         await server.close()
@@ -231,7 +232,8 @@ def _told(watcher: Watcher, findings: list[Finding]) -> bool:
     for each in findings:
         line = f"{each.tenant_id}: {each.kind}: {each.problem}"
         click.echo(visible(" ".join(line.split("\n"))), err=True)
-    click.echo(f"logs that hold all that is remembered of them: {watcher.looked_at:,}")
+    new = f", {watcher.first_seen:,} of them seen for the first time" if watcher.first_seen else ""
+    click.echo(f"logs that hold all that is remembered of them: {watcher.looked_at:,}{new}")
     return not findings
 
 

@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Final
 from urllib.parse import quote
 
-from muniment.anchors.origins import tenant_keys
 from muniment.checkpoint import open_checkpoint, parse_checkpoint
 from muniment.errors import VerificationError
 from muniment.evidence.lines import text_of
 from muniment.fsck.findings import Finding, FindingKind, Summary
-from muniment.keys import VerifyingKey
+from muniment.keys import VerifyingKey, keys_of_log
 from muniment.merkle import HASH_BYTES, Frontier
 from muniment.stores.trees import ID_BYTES, Published, Tree, Trees
 from muniment.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, append_leaves, hashes_in, tile_hashes
@@ -157,7 +156,7 @@ class TreeChecker:
             elif not checkpoint.origin.endswith(f"/{quote(tenant_id, safe='')}"):
                 problem = f"it is of another log, {checkpoint.origin}"
             elif self._keys:
-                known = tenant_keys(tenant_id, self._keys)
+                known = keys_of_log(self._keys, tenant_id)
                 origins = {key.name for key in known}
                 if open_checkpoint(published.note, known).origin not in origins:
                     problem = f"it is of another log, {checkpoint.origin}"

@@ -62,7 +62,8 @@ async def fsck(
     for key in known:
         if key.kind is not KeyKind.LOG:
             raise InvalidConfig(f"keys: {key.name} is a witness's key; give the log's")
-    of = (without_password(store.url), tenant_id)
+    vkeys = tuple(sorted(key.text() for key in known))
+    of = (without_password(store.url), tenant_id, vkeys)
     state = read_state(resume, of) if resume else None
     run = _Run(store, state or State(of=of), known, tell=tell, progress=progress, path=resume)
     return await run.run(is_new=state is None)

@@ -16,9 +16,9 @@ Stage = Literal["events", "pending", "trees"]
 
 
 class State(msgspec.Struct, kw_only=True):
-    """All that a run knows. `of` is which log it looks at, and whose events in it."""
+    """All that a run knows. `of`: which log it looks at, whose events in it, and with what keys."""
 
-    of: tuple[str, str | None]
+    of: tuple[str, str | None, tuple[str, ...]]
     stage: Stage = "events"
     until: str | None = None
     """The position up to which every event must have a leaf."""
@@ -38,7 +38,7 @@ class State(msgspec.Struct, kw_only=True):
     """The first of them, to be told again by the run that goes on."""
 
 
-def read_state(path: Path, of: tuple[str, str | None]) -> State | None:
+def read_state(path: Path, of: tuple[str, str | None, tuple[str, ...]]) -> State | None:
     """The state of an interrupted run of the same log; None without a file.
 
     Raises `InvalidConfig` for what is none, or of another log.
@@ -57,7 +57,8 @@ def read_state(path: Path, of: tuple[str, str | None]) -> State | None:
         ) from None
     if state.of != of:
         raise InvalidConfig(
-            f"resume: {path} is of {state.of[0]}, tenant {state.of[1] or 'any'}; name another file"
+            f"resume: {path} is of {state.of[0]}, tenant {state.of[1] or 'any'}, with "
+            f"{len(state.of[2])} keys; name another file, or give the same ones"
         )
     return state
 

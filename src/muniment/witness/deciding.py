@@ -64,6 +64,11 @@ class Witness:
         self._ledger = ledger
         self._clock = clock
 
+    @property
+    def remembered(self) -> int:
+        """Of how many logs a checkpoint is remembered."""
+        return self._ledger.count()
+
     def add_checkpoint(self, body: bytes) -> Answer:
         """What to answer to the body of an `add-checkpoint`. It waits for the disk; any thread may.
 

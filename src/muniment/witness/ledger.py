@@ -132,14 +132,20 @@ class Ledger:
     def keep_refused(self, origin: str, tree_size: int, root_hash: bytes, note: str) -> None:
         """Keep a signed checkpoint that did not fit: it may prove what the log did.
 
-        The first of each size and root, and no more than 64 of a log.
+        The first of each size and root, and no more than 64 of a log; but of the size that was
+        cosigned last, where another root is a fork, 64 in any case: anybody can send old ones.
         """
         hashed = origin_hash(origin)
         self._execute(
-            "INSERT INTO refused SELECT ?, ?, ?, ? "
-            "WHERE (SELECT count(*) FROM refused WHERE origin_hash = ?) < ? ON CONFLICT DO NOTHING",
-            (hashed, tree_size, root_hash, note, hashed, _MOST_REFUSED),
+            "INSERT INTO refused SELECT ?1, ?2, ?3, ?4 WHERE ?5 > (SELECT count(*) FROM refused "
+            "WHERE origin_hash = ?1 AND (tree_size = ?2 OR NOT EXISTS (SELECT 1 FROM checkpoints "
+            "WHERE origin_hash = ?1 AND tree_size = ?2))) ON CONFLICT DO NOTHING",
+            (hashed, tree_size, root_hash, note, _MOST_REFUSED),
         )
+
+    def count(self) -> int:
+        """How many logs are remembered."""
+        return int(self._execute("SELECT count(*) FROM checkpoints", ())[0][0])
 
     def refused(self, origin: str) -> list[str]:
         """The notes that `keep_refused` kept of a log, in order of their size."""

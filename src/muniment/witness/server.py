@@ -82,6 +82,8 @@ class WitnessServer:
         return self._respond(answer, began)
 
     async def _answer(self, request: web.Request) -> Answer:
+        if "Content-Encoding" in request.headers:
+            return _failure(415, "the body is encoded; send it as it is")
         try:
             async with asyncio.timeout(self._body_seconds):
                 body = await request.read()
