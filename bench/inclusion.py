@@ -30,8 +30,8 @@ from muniment.signing import Signer
 from muniment.stores.base import Sealed
 from muniment.stores.postgres import trees as postgres_trees
 from muniment.stores.postgres.append import columns_of
-from muniment.stores.sqlite import trees as sqlite_trees
 from muniment.stores.sqlite.append import transaction
+from muniment.stores.sqlite.growths import store_growths
 from muniment.stores.trees import ID_BYTES, Growth, PendingEvent, Tree
 from tests.servers.postgres import Postgres
 
@@ -184,7 +184,7 @@ class _SqliteFiller:
 
     async def put(self, growths: Sequence[Growth]) -> None:
         with transaction(self._connection):
-            sqlite_trees._store(self._connection, growths)  # noqa: SLF001 - what `integrate` does
+            store_growths(self._connection, growths)
 
     async def close(self) -> None:
         self._connection.close()

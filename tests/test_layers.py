@@ -33,7 +33,8 @@ import sys
 class Block:
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]
-        if top not in sys.stdlib_module_names | {"muniment", "msgspec", "cryptography", "_cffi_backend"}:
+        ours = {"muniment", "msgspec", "cryptography", "_cffi_backend"}
+        if top not in sys.stdlib_module_names | ours:
             raise ImportError(f"{name} is imported by what must do without it")
 
 sys.meta_path.insert(0, Block())

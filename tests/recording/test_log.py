@@ -12,7 +12,6 @@ from uuid import uuid4
 import pytest
 
 from muniment import Actor, AuditAction, AuditLog, Change, Context, Event, Outcome, Target, enrich
-from muniment.merkle import leaf_hash
 from muniment.errors import (
     Conflict,
     InvalidConfig,
@@ -20,6 +19,7 @@ from muniment.errors import (
     LogClosed,
     WrongProcess,
 )
+from muniment.merkle import leaf_hash
 from muniment.stores import open_store
 from muniment.testing import FaultyStore, capture_events
 
