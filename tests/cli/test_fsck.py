@@ -113,9 +113,14 @@ def test_an_interrupted_run_goes_on(
             await asyncio.sleep(0)  # the loop cancels us now
         await check(self, tenant_id)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(TreeChecker, "check", interrupted)
-        done = muniment("fsck", "--resume", state, url=url)
+    # A shell that starts us in the background has SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(TreeChecker, "check", interrupted)
+            done = muniment("fsck", "--resume", state, url=url)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert done.exit_code == 130
     assert done.stderr == f"interrupted; the same command goes on from {state}\n\n"
     assert done.stdout == ""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.command(
     epilog="\b\nFor example:\n"
     "  muniment verify acme.jsonl --key example.com/audit+530d903a+AekyeRrm...\n"
-    "  muniment verify acme.jsonl --key @audit.pub --tenant acme --old-checkpoint kept.txt"
+    "  muniment verify acme.jsonl --key @audit.pub --old-checkpoint kept.txt"
 )
 @click.argument(
     "file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
