@@ -16,6 +16,7 @@ from muniment.errors import SchemaMismatch, StoreError, UnsafeStore
 from muniment.stores import open_store
 from muniment.stores.migrating import revisions
 from muniment.stores.schema import POSTGRES_REVISION, SQLITE_REVISION
+from muniment.stores.sqlite.store import SqliteStore
 from muniment.testing.contract import sealed
 from tests.servers.postgres import PostgresServer
 
@@ -166,3 +167,18 @@ async def test_a_cluster_that_changes_under_an_open_store_is_refused(postgres_ur
     assert len(await store.read(None, 9)) == 2
     await store.close()
     await connection.close()
+
+
+async def test_a_migration_of_sqlite_is_one_transaction(tmp_path: Path) -> None:
+    """Of several processes that open a new file, one migrates: it commits once, at the end."""
+    path = tmp_path / "a.db"
+    told: list[str] = []
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.set_trace_callback(told.append)
+    SqliteStore(path)._upgrade(connection)
+    connection.close()
+    ends = [sql for sql in told if sql.startswith(("BEGIN", "COMMIT", "ROLLBACK"))]
+    assert ends == ["BEGIN IMMEDIATE", "COMMIT"]
+    assert told.index("BEGIN IMMEDIATE") < min(
+        n for n, sql in enumerate(told) if "muniment_schema_version" in sql
+    )

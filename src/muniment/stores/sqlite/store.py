@@ -225,15 +225,13 @@ class SqliteStore(Store):
 
         from muniment.stores.migrating import migrate
 
-        connection.execute("BEGIN IMMEDIATE")  # two that open a new file at once: one migrates
+        engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
         try:
-            status = _status(connection)
-            if not status.is_current:
-                status.refuse_newer()
-                engine = create_engine(
-                    "sqlite://", creator=lambda: connection, poolclass=StaticPool
-                )
-                with engine.connect() as lent:
+            with engine.connect() as lent:  # which rolls back what it finds begun
+                connection.execute("BEGIN IMMEDIATE")  # of those that open a new file, one migrates
+                status = _status(connection)
+                if not status.is_current:
+                    status.refuse_newer()
                     migrate(lent, dialect="sqlite", version_table=_VERSION_TABLE, schema=None)
                     lent.commit()
         finally:

@@ -8,6 +8,6 @@ context.configure(
     connection=context.config.attributes["connection"],
     version_table=context.config.attributes["version_table"],
     version_table_schema=context.config.attributes["version_table_schema"],
-    transactional_ddl=False,
+    transactional_ddl=True,
 )
 context.run_migrations()
