@@ -131,9 +131,12 @@ class Watcher:
         known = keys_of_log(self._keys, tenant_id)
         # Remembered before live: what is published meanwhile only makes the live one larger.
         proven = self._proven.pop(tenant_id, None)
-        places = await asyncio.to_thread(self._places, {key.name for key in known})
+        places, unlisted = await asyncio.to_thread(
+            self._places, tenant_id, {key.name for key in known}
+        )
         new = places - proven.places if proven else places
-        remembered, findings = await asyncio.to_thread(self._read, tenant_id, new, known)
+        remembered, unread = await asyncio.to_thread(self._read, tenant_id, new, known)
+        findings = unlisted + unread
         if proven:
             remembered.append(proven.checkpoint)
         live = await self._trees.checkpoint(tenant_id)
@@ -155,13 +158,20 @@ class Watcher:
             self._proven[tenant_id] = proven
         return findings
 
-    def _places(self, origins: Iterable[str]) -> frozenset[_Place]:
-        return frozenset(
-            _Place(n, origin, size)
-            for n, directory in enumerate(self._directories)
-            for origin in origins
-            for size in directory.sizes(origin)
-        )
+    def _places(
+        self, tenant_id: str, origins: Iterable[str]
+    ) -> tuple[frozenset[_Place], list[Finding]]:
+        """Where checkpoints are remembered, and which directories can't be looked into."""
+        places, findings = set[_Place](), list[Finding]()
+        for n, directory in enumerate(self._directories):
+            for origin in origins:
+                try:
+                    places |= {_Place(n, origin, size) for size in directory.sizes(origin)}
+                except OSError as error:
+                    # One tenant's place must not hide what is wrong with the others.
+                    problem = f"what is remembered of it can't be read: {error}"
+                    findings.append(_finding(tenant_id, "memory", problem, None, None))
+        return frozenset(places), findings
 
     def _read(
         self, tenant_id: str, places: Iterable[_Place], known: Sequence[VerifyingKey]

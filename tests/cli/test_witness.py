@@ -56,6 +56,15 @@ def arguments(tmp_path: Path) -> list[object]:
     return ["witness", *given, "--trust", _VKEY]
 
 
+def test_whom_it_trusts_must_be_said(tmp_path: Path) -> None:
+    """A witness of nobody's log would only answer 404."""
+    write_key(tmp_path / "witness.key", WITNESS_KEY)
+    given = ["--key-file", tmp_path / "witness.key", "--state", tmp_path / "witness.db"]
+    done = muniment("witness", *given)
+    assert done.exit_code == 2
+    assert "--trust-only" in done.stderr
+
+
 @pytest.mark.parametrize(
     "address", ["", "7340", "127.0.0.1", "127.0.0.1:", ":1", "x:65536", "x:-1"]
 )

@@ -191,6 +191,18 @@ class Tampered:
         else:
             self.run(self._swap("epoch = o.epoch, xid = o.xid, seq = o.seq"), a=one, b=other)
 
+    def set_sequencer_back(self, to: str) -> None:
+        """Say that the events behind one have no leaf yet."""
+        if self.is_sqlite:
+            column, position = "seq", "seq"
+        else:
+            column, position = "last_position", "concat_ws('.', epoch, xid, seq)"
+        self.run(
+            f"UPDATE {{sequencer_state}} SET {column} = "
+            f"(SELECT {position} FROM {{events}} WHERE event_id = {{to}})",
+            to=to,
+        )
+
     def swap_bodies(self, one: str, other: str) -> None:
         """Let two events have each other's body, and leave the columns."""
         self.run(self._swap("body = o.body"), a=one, b=other)

@@ -334,11 +334,34 @@ async def test_a_witness_key_is_refused(long_url: str) -> None:
         await _fsck(long_url, keys=[WITNESS_KEY.verifier])
 
 
-async def test_a_position_that_was_set_back_is_no_loss_of_events(long_url: str) -> None:
-    """The sequencer would give those events a second leaf: they are said to be out of place."""
-    _tamper(long_url, "UPDATE muniment_sequencer_state SET seq = 590")
+@pytest.mark.parametrize("seq", [0, 1, 300, 590, 599])
+async def test_a_position_that_was_set_back_is_one_finding(long_url: str, seq: int) -> None:
+    """The events are where they were, so they are compared as ever: only the position differs."""
+    whole, _ = await _fsck(long_url)
+    _tamper(long_url, f"UPDATE muniment_sequencer_state SET seq = {seq}")
+    summary, found = await _fsck(long_url)
+    assert [each.kind for each in found] == [FindingKind.TREE]
+    assert "was set back" in found[0].message
+    assert structs.replace(summary, findings=0) == whole
+
+
+async def test_a_position_that_was_set_back_hides_nothing(long_url: str) -> None:
+    """What was done to the events behind it is found as ever."""
+    _tamper(
+        long_url,
+        "UPDATE muniment_sequencer_state SET seq = 500",
+        "DELETE FROM muniment_events WHERE seq = 550",
+    )
     _, found = await _fsck(long_url)
-    assert [each.kind for each in found] == [FindingKind.ORDER] * 10
+    assert [each.kind for each in found] == [FindingKind.TREE, FindingKind.MISSING]
+    assert found[1].leaf_index == 549
+
+
+async def test_an_event_moved_behind_the_position_is_out_of_order(long_url: str) -> None:
+    """The position is as it was, and is not said to be otherwise."""
+    _tamper(long_url, "UPDATE muniment_events SET seq = 10000 WHERE seq = 100")
+    _, found = await _fsck(long_url)
+    assert [(each.kind, each.leaf_index) for each in found] == [(FindingKind.ORDER, 99)]
 
 
 @pytest.mark.parametrize("size", [1, 255, 256, 257, 600, 65_536, 65_793])
@@ -391,6 +414,19 @@ async def test_a_run_that_is_interrupted_again_and_again_ends_the_same(
     assert summary == whole
     assert found == all_found
     assert not path.exists()
+
+
+async def test_a_state_without_keys_is_not_gone_on_with_keys(long_url: str, tmp_path: Path) -> None:
+    """Its trees were looked at without a signature verified, and would pass for signed."""
+    path = tmp_path / "state"
+    task = asyncio.current_task()
+    assert task is not None
+    with pytest.raises(asyncio.CancelledError):
+        await _fsck(long_url, resume=path, progress=lambda *_: task.cancel() and None)
+    task.uncancel()
+    with pytest.raises(InvalidConfig, match="with 0 keys"):
+        await _fsck(long_url, resume=path, keys=[LOG_KEY.verifier])
+    assert path.exists()
 
 
 async def test_a_state_of_another_log_is_refused(

@@ -117,6 +117,15 @@ async def test_two_swapped_positions_are_found(copy: Tampered, tmp_path: Path) -
     assert await copy.verify(tmp_path) is None
 
 
+async def test_a_sequencer_set_back_is_one_finding(copy: Tampered) -> None:
+    """Its events have their leaves, so that nothing is said of them."""
+    copy.set_sequencer_back(copy.honest.events["acme"][4])
+    summary, found = await copy.fsck()
+    assert [each.kind for each in found] == ["tree"]
+    assert "was set back" in found[0].message
+    assert (summary.events, summary.pending) == (60, 0)
+
+
 async def test_two_swapped_bodies_are_found(copy: Tampered, tmp_path: Path) -> None:
     """Both are named."""
     one, other = copy.honest.events["acme"][3], copy.honest.events["acme"][20]

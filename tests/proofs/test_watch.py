@@ -359,6 +359,27 @@ async def test_what_is_no_file_is_told_and_hides_nothing(
     ]
 
 
+@pytest.mark.parametrize("is_loop", [False, True])
+async def test_what_is_no_directory_hides_no_other_tenant(
+    sqlite_url: str, memory: CheckpointDirectory, tmp_path: Path, *, is_loop: bool
+) -> None:
+    """Whoever writes to an anchor's directory can spoil one tenant's place, and is told of that."""
+    await extend(sqlite_url, 3)
+    await extend(sqlite_url, 3, tenant_id="beta")
+    assert await _look(sqlite_url, memory) == []
+    anchored = tmp_path / "anchored"
+    anchored.mkdir()
+    place = anchored / quote(_ORIGIN, safe="")
+    if is_loop:
+        place.symlink_to(place)
+    else:
+        place.write_text("no directory")
+    _tamper(sqlite_url, "UPDATE muniment_tiles SET hashes = zeroblob(96) WHERE tenant_id = 'beta'")
+    anchors = [CheckpointDirectory(anchored)]
+    findings = await _look(sqlite_url, memory, anchors=anchors)
+    assert [(f.tenant_id, f.kind) for f in findings] == [("acme", "memory"), ("beta", "tree")]
+
+
 async def test_a_tenants_own_key_sees_it_disappear(
     sqlite_url: str, memory: CheckpointDirectory
 ) -> None:

@@ -192,6 +192,16 @@ def test_the_key_of_one_log_is_enough(ledger: Ledger) -> None:
     assert _submit(witness, Trail("beta"), 0, 5).code == 404
 
 
+def test_a_key_that_is_trusted_for_one_log_vouches_for_no_other(ledger: Ledger) -> None:
+    """Its seed signs for every origin below its name, and none of them is known."""
+    own = LOG_KEY.for_tenant("acme")
+    witness = Witness(WITNESS_KEY, [], ledger, trusted_only=[own.verifier])
+    assert _submit(witness, Trail("acme"), 0, 5).code == 200
+    assert _submit(witness, Trail("beta"), 0, 5).code == 404
+    for below in ("acme", "zz"):
+        assert _submit(witness, Trail(below, key=own), 0, 5).code == 404
+
+
 def test_both_keys_of_a_rotation_are_trusted(ledger: Ledger) -> None:
     """The log goes on under a new key of the same name."""
     new = SigningKey.from_seed(LOG_KEY.name, b"\7" * 32)
@@ -252,6 +262,8 @@ def test_a_key_of_the_wrong_kind_is_refused(
     """A witness does not sign with a log's key, nor trust another witness as a log."""
     with pytest.raises(InvalidKey):
         Witness(key, [trusted.verifier], ledger)
+    with pytest.raises(InvalidKey):
+        Witness(key, [], ledger, trusted_only=[trusted.verifier])
 
 
 # --- what it is told
@@ -620,17 +632,42 @@ async def test_other_requests_are_refused(
     await server.close()
 
 
-async def test_an_encoded_body_is_refused(witness: Witness) -> None:
-    """415: nothing is unpacked, whatever it claims to be."""
+async def test_an_encoded_body_is_refused(
+    witness: Witness, caplog: pytest.LogCaptureFixture
+) -> None:
+    """400, and no traceback in the log: nothing is unpacked, whatever it claims to be."""
     server = WitnessServer(witness)
     url = await server.start("127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession() as session:
             headers = {"Content-Encoding": "gzip"}
             async with session.post(f"{url}/add-checkpoint", data=b"x", headers=headers) as answer:
-                assert answer.status == 415
+                assert answer.status == 400
     finally:
         await server.close()
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+async def test_who_asks_for_checkpoints_is_put_off_too(witness: Witness) -> None:
+    """503 while others keep it busy: that it only reads makes it no less work."""
+    server = WitnessServer(witness, at_once=1)
+    url = await server.start("127.0.0.1", 0)
+    host, port = url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /add-checkpoint HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nold")
+    await writer.drain()
+    async with aiohttp.ClientSession() as session:
+        codes = set()
+        for _ in range(200):
+            async with session.get(f"{url}/{'0' * 64}/checkpoint") as response:
+                codes.add(response.status)
+                if response.status == 503:
+                    assert response.headers["Retry-After"] == "1"
+                    break
+    assert 503 in codes
+    writer.close()
+    await writer.wait_closed()
+    await server.close()
 
 
 def test_a_fork_is_kept_however_much_was_refused_before(ledger: Ledger) -> None:

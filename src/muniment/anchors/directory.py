@@ -85,7 +85,10 @@ class CheckpointDirectory:
         return note
 
     def sizes(self, origin: str) -> list[int]:
-        """The tree sizes of the checkpoints kept of a log, the smallest first."""
+        """The tree sizes of the checkpoints kept of a log, the smallest first.
+
+        `OSError` if something that is no directory, or can't be read, is in its place.
+        """
         try:
             names = [path.name for path in self._directory_of(origin).iterdir()]
         except FileNotFoundError:
@@ -103,6 +106,8 @@ class CheckpointDirectory:
             return self._directory_of(origin) == path and bool(self.sizes(origin))
         except UnicodeEncodeError:
             return False
+        except OSError:
+            return True  # it is there, and whoever looks into it is told why that can't be
 
     def _directory_of(self, origin: str) -> Path:
         encoded = quote(origin, safe="")

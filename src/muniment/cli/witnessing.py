@@ -51,11 +51,18 @@ def _address(ctx: click.Context, param: click.Parameter, value: str) -> tuple[st
 @click.option(
     "--trust",
     "trusted",
-    required=True,
     multiple=True,
     metavar=KEY_OR_FILE,
     help="The public key of a log whose checkpoints are cosigned, those of all its tenants "
     "included. May be repeated.",
+)
+@click.option(
+    "--trust-only",
+    "trusted_only",
+    multiple=True,
+    metavar=KEY_OR_FILE,
+    help="The public key of one log, such as a tenant's own: none below its name is known. May be "
+    "repeated.",
 )
 @click.option(
     "--state",
@@ -74,7 +81,12 @@ def _address(ctx: click.Context, param: click.Parameter, value: str) -> tuple[st
     help="Where to answer, over plain HTTP; port 0 takes a free one.",
 )
 def witness(
-    *, key_file: Path, trusted: Sequence[str], state: Path, listen: tuple[str, int]
+    *,
+    key_file: Path,
+    trusted: Sequence[str],
+    trusted_only: Sequence[str],
+    state: Path,
+    listen: tuple[str, int],
 ) -> None:
     """Cosign checkpoints, as long as they hold all that was cosigned before.
 
@@ -84,12 +96,16 @@ def witness(
     from muniment.keys import SigningKey
     from muniment.witness import Ledger, Witness
 
+    if not trusted and not trusted_only:
+        raise click.UsageError("say whose checkpoints are cosigned: --trust KEY, or --trust-only")
     key = SigningKey.read(key_file)
     logs = known_keys(trusted, option="--trust")
+    single = known_keys(trusted_only, option="--trust-only")
     ledger = Ledger(state)
     try:
         with _decisions_shown():
-            run(_serve(Witness(key, logs, ledger), key.verifier.text(), listen))
+            served = Witness(key, logs, ledger, trusted_only=single)
+            run(_serve(served, key.verifier.text(), listen))
     finally:
         ledger.close()
 

@@ -20,6 +20,7 @@ from muniment.fsck.growth import TreeChecker
 from muniment.fsck.matching import Matcher, Stray
 from muniment.fsck.reconciling import reconcile
 from muniment.fsck.state import State, read_state, write_state
+from muniment.fsck.watermark import true_end
 from muniment.keys import KeyKind, VerifyingKey
 from muniment.stores import without_password
 from muniment.stores.base import Store
@@ -120,7 +121,12 @@ class _Run:
         state = self._state
         async for tree in self._all_trees(None):
             state.sizes[tree.tenant_id] = tree.tree_size
-        state.until = await self._trees.integrated_to()
+        watermark = await self._trees.integrated_to()
+        state.until, problem = await true_end(self._trees, watermark, state.sizes, self._tenant_id)
+        if problem is not None:
+            # Kept, and told with the findings of an interrupted run.
+            state.summary.findings += 1
+            state.findings.append(problem)
         state.total = 2 * sum(state.sizes.values())
         state.summary.tenants = len(state.sizes)
 

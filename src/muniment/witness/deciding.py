@@ -42,8 +42,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Witness:
     """Cosigns checkpoints of the logs of `trusted` keys, whose tenants' logs it knows with them.
 
-    `ledger` is what it remembers; `clock` gives Unix seconds. Raises `InvalidKey` for a key that
-    is no witness's, or where a trusted one is.
+    Keys in `trusted_only` vouch for the one origin that is their name, and none below it. `ledger`
+    is what it remembers; `clock` gives Unix seconds. Raises `InvalidKey` for a key that is no
+    witness's, or where a trusted one is.
     """
 
     def __init__(
@@ -52,13 +53,15 @@ class Witness:
         trusted: Iterable[VerifyingKey],
         ledger: Ledger,
         *,
+        trusted_only: Iterable[VerifyingKey] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         if key.kind is not KeyKind.WITNESS:
             raise InvalidKey(f"{key.name} is a log's key; make one with `keygen --witness`")
         self._key = key
         self._trusted = tuple(trusted)
-        for each in self._trusted:
+        self._trusted_only = tuple(trusted_only)
+        for each in (*self._trusted, *self._trusted_only):
             if each.kind is not KeyKind.LOG:
                 raise InvalidKey(f"{each.name} is a witness's key; trust the key of a log")
         self._ledger = ledger
@@ -81,7 +84,7 @@ class Witness:
             claimed = parse_checkpoint(text_of(request.note))
         except VerificationError as error:
             return Answer(code=400, body=f"{error}\n", reason=str(error))
-        keys = keys_for(claimed.origin, self._trusted)
+        keys = self._keys_for(claimed.origin)
         if not keys:
             return _refusal(404, "the log is not known", request, claimed)
         try:
@@ -91,6 +94,10 @@ class Witness:
         # What is kept and shown has no signatures but those that were verified just now.
         signed = _only_signed_by(keys, request.note)
         return self._decide(msgspec.structs.replace(request, note=signed), claimed)
+
+    def _keys_for(self, origin: str) -> tuple[VerifyingKey, ...]:
+        exact = [key for key in self._trusted_only if key.name == origin]
+        return tuple(dict.fromkeys([*keys_for(origin, self._trusted), *exact]))
 
     def _decide(self, request: AddCheckpoint, checkpoint: Checkpoint) -> Answer:
         if request.old_size > checkpoint.tree_size:

@@ -56,6 +56,7 @@ class WitnessServer:
         self._runner = web.AppRunner(
             app,
             access_log=None,
+            auto_decompress=False,  # an encoded body is refused, so nothing is to be unpacked
             keepalive_timeout=_KEPT_ALIVE_SECONDS,
             shutdown_timeout=_SHUTDOWN_SECONDS,
         )
@@ -83,7 +84,7 @@ class WitnessServer:
 
     async def _answer(self, request: web.Request) -> Answer:
         if "Content-Encoding" in request.headers:
-            return _failure(415, "the body is encoded; send it as it is")
+            return _failure(400, "the body is encoded; send it as it is")
         try:
             async with asyncio.timeout(self._body_seconds):
                 body = await request.read()
@@ -100,6 +101,15 @@ class WitnessServer:
             return _failure(500, "the witness can't remember checkpoints now")
 
     async def _checkpoint(self, request: web.Request) -> web.Response:
+        if self._busy >= self._at_once:
+            return self._respond(_failure(503, "too many requests at once"), time.monotonic())
+        self._busy += 1
+        try:
+            return await self._shown(request)
+        finally:
+            self._busy -= 1
+
+    async def _shown(self, request: web.Request) -> web.Response:
         hashed = request.match_info["origin_hash"]
         note = None
         if _is_origin_hash(hashed):
