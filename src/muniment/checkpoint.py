@@ -138,6 +138,16 @@ def parse_checkpoint(text: str) -> Checkpoint:
     )
 
 
+def text_of(note: str) -> str:
+    """The text of a note, which is what is signed; the signatures below it may grow."""
+    return note[: note.rfind("\n\n") + 1]
+
+
+def checkpoint_in(note: str) -> Checkpoint:
+    """The checkpoint in a note, whose signatures nobody verified. Raises `VerificationError`."""
+    return parse_checkpoint(text_of(note))
+
+
 def sign_checkpoint(checkpoint: Checkpoint, keys: Sequence[SigningKey]) -> str:
     """The checkpoint as a note that all keys signed.
 

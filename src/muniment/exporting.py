@@ -12,7 +12,7 @@ import msgspec
 
 from muniment.actions import Category
 from muniment.canonical import decode
-from muniment.checkpoint import parse_checkpoint
+from muniment.checkpoint import checkpoint_in
 from muniment.errors import InvalidQuery, MunimentError, VerificationError
 from muniment.event import Event
 from muniment.event_id import event_id_of
@@ -68,8 +68,8 @@ async def export_evidence(
     tree = await store.trees.tree(tenant_id)
     consistency = []
     if old_checkpoint is not None:
-        old = parse_checkpoint(old_checkpoint.rpartition("\n\n")[0] + "\n")
-        new = parse_checkpoint(published.note.rpartition("\n\n")[0] + "\n")
+        old = checkpoint_in(old_checkpoint)
+        new = checkpoint_in(published.note)
         if old.origin != new.origin:
             raise VerificationError(
                 f"the old checkpoint is of {old.origin}, and the log's are of {new.origin}"

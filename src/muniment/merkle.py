@@ -88,17 +88,26 @@ class Frontier:
         return completed
 
     def extend(self, leaf_hashes: Iterable[bytes]) -> None:
-        """Add leaves."""
-        for each in leaf_hashes:
-            self.append(each)
+        """Add leaves, a level of the tree at a time: that is faster than one by one."""
+        edge, ends = self.hashes, []
+        level, size = list(leaf_hashes), self.size
+        self.size += len(level)
+        while level:
+            if size & 1:
+                level.insert(0, edge.pop())
+            if len(level) & 1:
+                ends.append(level.pop())
+            size >>= 1
+            pair = iter(level)
+            level = [
+                _sha256(b"\x01" + left + right).digest()
+                for left, right in zip(pair, pair, strict=True)
+            ]
+        edge.extend(reversed(ends))
 
     def root(self) -> bytes:
         """The root hash of the tree as it is now."""
         return join_roots(self.hashes)
-
-    def copy(self) -> Frontier:
-        """One that grows apart from this one."""
-        return Frontier(self.size, self.hashes)
 
 
 def join_roots(hashes: Sequence[bytes]) -> bytes:

@@ -23,7 +23,6 @@ from muniment.errors import InvalidKey, VerificationError
 from muniment.event import Outcome
 from muniment.evidence import verify_evidence
 from muniment.evidence.lines import MAX_LINE_BYTES
-from muniment.evidence.verifying import grow
 from muniment.keys import KeyKind, SigningKey
 from tests.proofs.evidence_files import (
     KEY,
@@ -221,17 +220,6 @@ def test_progress_counts_bytes_and_events(whole: bytes) -> None:
         io.BytesIO(whole), [KEY.verifier], progress=lambda *numbers: told.append(numbers)
     )
     assert told[-1] == (len(whole), 21)
-
-
-@given(st.integers(0, 70), st.lists(st.binary(min_size=32, max_size=32), max_size=70))
-def test_growing_by_levels_is_growing_leaf_by_leaf(start: int, hashes: list[bytes]) -> None:
-    """The faster way to the root leads to the same one, from any size."""
-    slow = merkle.Frontier()
-    slow.extend(merkle.leaf_hash(b"%d" % n) for n in range(start))
-    fast = slow.copy()
-    slow.extend(hashes)
-    grow(fast, hashes)
-    assert (fast.size, fast.hashes) == (slow.size, slow.hashes)
 
 
 # --- what was done to the events

@@ -276,6 +276,18 @@ def test_a_frontier_takes_whole_subtrees(size: int, gap: int, more: int) -> None
     assert (frontier.size, frontier.root()) == (len(leaves), root_hash(leaves))
 
 
+@given(start=st.integers(0, 70), more=st.integers(0, 70))
+def test_many_leaves_are_added_as_one_by_one(start: int, more: int) -> None:
+    """`extend` works by levels, and leads to the same edge, from any size."""
+    leaves = _leaves(start + more)
+    slow, fast = Frontier(), Frontier()
+    for each in leaves:
+        slow.append(each)
+    fast.extend(leaves[:start])
+    fast.extend(leaves[start:])
+    assert (fast.size, fast.hashes) == (slow.size, slow.hashes)
+
+
 def test_a_subtree_where_it_can_not_stand_is_refused() -> None:
     """A subtree of two leaves begins at an even leaf."""
     frontier = Frontier()

@@ -25,7 +25,10 @@ def programs() -> Path:
     """Where `pg_dump` and `pg_restore` are: a wheel brings none."""
     binaries = find_binaries()
     if not all(os.access(binaries / name, os.X_OK) for name in ("pg_dump", "pg_restore")):
-        pytest.skip(f"no pg_dump and pg_restore in {binaries}")
+        pytest.skip(
+            f"no pg_dump and pg_restore in {binaries}: install PostgreSQL's client programs, or "
+            "name those of a server that has them with MUNIMENT_TEST_POSTGRES_BIN"
+        )
     return binaries
 
 

@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from muniment.checkpoint import Checkpoint, parse_checkpoint
 from muniment.errors import AnchorError, MunimentError
 from muniment.stores.trees import Published
 
@@ -90,13 +89,3 @@ class Anchor(ABC):
         if self._clock() >= self._not_before:
             self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
             self._not_before = self._clock() + self._pause
-
-
-def text_of(note: str) -> str:
-    """The text of a note, which is what is signed; the signatures below it may grow."""
-    return note[: note.rfind("\n\n") + 1]
-
-
-def checkpoint_in(note: str) -> Checkpoint:
-    """The checkpoint in a note of ours, its signatures not verified. Raises `VerificationError`."""
-    return parse_checkpoint(text_of(note))

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import quote, unquote
 
-from muniment.anchors.base import DEFAULT_TIMEOUT, Anchor, Prove, checkpoint_in, text_of
-from muniment.checkpoint import MAX_NOTE_BYTES
+from muniment.anchors.base import DEFAULT_TIMEOUT, Anchor, Prove
+from muniment.checkpoint import MAX_NOTE_BYTES, checkpoint_in, text_of
 from muniment.errors import AnchorError, VerificationError
 from muniment.stores.trees import Published
 

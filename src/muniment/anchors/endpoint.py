@@ -10,10 +10,9 @@ from muniment.anchors.base import (
     Anchor,
     Prove,
     Unreachable,
-    checkpoint_in,
-    text_of,
 )
 from muniment.anchors.http import HttpClient, Reply, said_in
+from muniment.checkpoint import checkpoint_in, text_of
 from muniment.errors import AnchorError
 from muniment.stores.trees import Published
 

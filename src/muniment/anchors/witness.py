@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from muniment.anchors.add_checkpoint import SIZE_TYPE, parse_size, request_body
-from muniment.anchors.base import DEFAULT_TIMEOUT, Anchor, Prove, checkpoint_in
+from muniment.anchors.base import DEFAULT_TIMEOUT, Anchor, Prove
 from muniment.anchors.http import HttpClient, Reply, said_in
-from muniment.checkpoint import MAX_SIGNATURES, add_signatures, cosignatures
+from muniment.checkpoint import MAX_SIGNATURES, add_signatures, checkpoint_in, cosignatures
 from muniment.errors import AnchorError, InvalidKey, VerificationError
 from muniment.keys import KeyKind, VerifyingKey
 from muniment.stores.trees import Published

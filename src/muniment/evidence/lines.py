@@ -148,11 +148,6 @@ def signers_of(note: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def text_of(note: str) -> str:
-    """The text of a note, which nobody verified: what its signatures are under."""
-    return note.rpartition("\n\n")[0] + "\n"
-
-
 def key_id_of(name: str, key_id: bytes) -> str:
     """How a key is named here: as its vkey (c2sp.org/signed-note) begins."""
     return f"{name}+{key_id.hex()}"

@@ -248,7 +248,7 @@ class _Verification:
         start, size = self._frontier.size, self._checkpoint.tree_size
         end = start + len(hashes)
         if end > size:
-            grow(self._frontier, hashes[: size - start])
+            self._frontier.extend(hashes[: size - start])
             self._line += size - start
             raise VerificationError(f"goes beyond the checkpoint's tree of {size:,} leaves")
         if self._first_leaf is None:
@@ -258,9 +258,9 @@ class _Verification:
         self._behind_last_leaf = end
         self._was_omitted = False
         for stop in sorted(each for each in self._older if start < each < end):
-            grow(self._frontier, hashes[self._frontier.size - start : stop - start])
+            self._frontier.extend(hashes[self._frontier.size - start : stop - start])
             self._meet()
-        grow(self._frontier, hashes[self._frontier.size - start :])
+        self._frontier.extend(hashes[self._frontier.size - start :])
         self._meet()
 
     def _omit(self, omitted: Omitted) -> None:
@@ -329,24 +329,6 @@ class _Verification:
             consistent_with=tuple(sorted(self._consistent_with)),
             filter=header.filter,
         )
-
-
-def grow(frontier: Frontier, hashes: Sequence[bytes]) -> None:
-    """Add leaf hashes to a tree as `Frontier.extend` does, but a level at a time: it is faster."""
-    edge, ends = frontier.hashes, []
-    level, size = list(hashes), frontier.size
-    frontier.size += len(level)
-    while level:
-        if size & 1:
-            level.insert(0, edge.pop())
-        if len(level) & 1:
-            ends.append(level.pop())
-        size >>= 1
-        pair = iter(level)
-        level = [
-            _sha256(b"\1" + left + right).digest() for left, right in zip(pair, pair, strict=True)
-        ]
-    edge.extend(reversed(ends))
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

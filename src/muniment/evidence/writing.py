@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from muniment.checkpoint import parse_checkpoint
+from muniment.checkpoint import checkpoint_in
 from muniment.errors import MunimentError, VerificationError
 from muniment.evidence.lines import (
     BODY_START,
@@ -21,7 +21,6 @@ from muniment.evidence.lines import (
     parse_header,
     signers_of,
     subtrees_of,
-    text_of,
 )
 from muniment.merkle import Frontier, verify_consistency
 from muniment.merkle import leaf_hash as hash_of
@@ -57,7 +56,7 @@ class EvidenceWriter:
         """
         self._path = Path(path)
         self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.new")
-        self._checkpoint = parse_checkpoint(text_of(checkpoint))
+        self._checkpoint = checkpoint_in(checkpoint)
         self._header = line_of(
             Header(
                 checkpoint=checkpoint,
@@ -73,7 +72,7 @@ class EvidenceWriter:
         )
         parse_header(self._header)
         if old_checkpoint is not None:
-            old, new = parse_checkpoint(text_of(old_checkpoint)), self._checkpoint
+            old, new = checkpoint_in(old_checkpoint), self._checkpoint
             verify_consistency(
                 old.tree_size, new.tree_size, tuple(consistency), old.root_hash, new.root_hash
             )

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Final
 from urllib.parse import quote
 
-from muniment.checkpoint import open_checkpoint, parse_checkpoint
+from muniment.checkpoint import checkpoint_in, open_checkpoint
 from muniment.errors import VerificationError
-from muniment.evidence.lines import text_of
 from muniment.fsck.findings import Finding, FindingKind, Summary
 from muniment.keys import VerifyingKey, keys_of_log
 from muniment.merkle import HASH_BYTES, Frontier
@@ -146,7 +145,7 @@ class TreeChecker:
         self._summary.checkpoints += 1
         problem = ""
         try:
-            checkpoint = parse_checkpoint(text_of(published.note))
+            checkpoint = checkpoint_in(published.note)
             if (checkpoint.tree_size, checkpoint.root_hash) != (size, published.root_hash):
                 problem = (
                     f"its note is of {checkpoint.tree_size} leaves"

@@ -9,15 +9,15 @@ from typing import Final
 import msgspec
 
 from muniment.anchors.add_checkpoint import SIZE_TYPE, AddCheckpoint, parse_request
-from muniment.anchors.base import text_of
 from muniment.anchors.origins import keys_for
 from muniment.checkpoint import (
     Checkpoint,
     add_signatures,
+    checkpoint_in,
     cosign,
     cosignatures,
     open_checkpoint,
-    parse_checkpoint,
+    text_of,
 )
 from muniment.errors import InvalidKey, VerificationError
 from muniment.keys import KeyKind, SigningKey, VerifyingKey, from_base64
@@ -81,7 +81,7 @@ class Witness:
         try:
             request = parse_request(body)
             cosignatures(request.note, ())  # that it is a note, whoever signed it
-            claimed = parse_checkpoint(text_of(request.note))
+            claimed = checkpoint_in(request.note)
         except VerificationError as error:
             return Answer(code=400, body=f"{error}\n", reason=str(error))
         keys = self._keys_for(claimed.origin)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, cast
 from uuid import UUID
@@ -47,6 +48,8 @@ class PostgresTrees(Trees):
 
     def __init__(self, connection: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
         self._connection = connection
+        # While it hashes it holds the state's row: the application may fill the loop's own threads.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="muniment-grow")
 
     # --- the sequencer's side
 
@@ -82,7 +85,8 @@ class PostgresTrees(Trees):
                 return _statements(grow(pending, trees)) if pending else []
 
             # Cancelled here, it goes on for nothing; nothing of it was written.
-            for statement, values in await asyncio.to_thread(prepare):
+            loop = asyncio.get_running_loop()
+            for statement, values in await loop.run_in_executor(self._thread, prepare):
                 await connection.execute(statement, *values)
             last = f"{rows[-1][0]}.{rows[-1][1]}.{rows[-1][2]}" if rows else None
             await connection.execute(sql.ADVANCE, *reached, last)
