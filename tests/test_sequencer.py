@@ -27,7 +27,7 @@ from muniment.errors import (
     StoreUnavailable,
     VerificationError,
 )
-from muniment.keys import SigningKey, write_key
+from muniment.keys import KeyKind, SigningKey, write_key
 from muniment.merkle import leaf_hash
 from muniment.proofs import InclusionProof
 from muniment.sequencer import Sequencer, SequencerOptions, make_sequencer, sequencer_options
@@ -602,6 +602,8 @@ def test_keys_and_anchors_come_from_the_environment(tmp_path: Path) -> None:
     [
         ({"interval": 0.0}, "sequence_interval"),
         ({"anchors": ["ftp://x"]}, "anchors"),
+        ({"keys": [_KEY, SigningKey.generate("other")]}, "signing_keys"),
+        ({"keys": [SigningKey.generate("w", kind=KeyKind.WITNESS)]}, "signing_keys"),
         ({"environment": {"MUNIMENT_SIGNING_KEY": "secret"}}, "MUNIMENT_SIGNING_KEY"),
     ],
 )

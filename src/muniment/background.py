@@ -132,9 +132,11 @@ class Background:
             await self.recorder.close()
         finally:
             try:
-                await self._indexer.close()
-                if self._sequencer is not None:
-                    await self._sequencer.close()
+                try:
+                    await self._indexer.close()
+                finally:
+                    if self._sequencer is not None:
+                        await self._sequencer.close()
             finally:
                 if self._opening is not None:
                     self._opening.cancel()

@@ -20,6 +20,7 @@ import msgspec
 
 from muniment.config import above_zero
 from muniment.diagnostics import Diagnostics
+from muniment.errors import InvalidConfig
 from muniment.growing import grow
 from muniment.stores.trees import Lag, Published, Tree, Trees
 from muniment.watching import Sequencing
@@ -67,6 +68,11 @@ def sequencer_options(
             from muniment.keys import signing_keys
 
             keys = signing_keys(environment)
+    elif keys:
+        from muniment.keys import KeyKind
+
+        if {key.kind for key in keys} != {KeyKind.LOG} or len({key.name for key in keys}) > 1:
+            raise InvalidConfig("signing_keys: must be keys of a log, all of one name")
     if anchors is None:
         anchors = environment.get("MUNIMENT_ANCHORS", "").split()
     if anchors:
