@@ -38,8 +38,12 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
         "muniment/py.typed",
         "muniment/stores/migrations/sqlite/versions/0001_events.py",
         "muniment/stores/migrations/sqlite/versions/0002_trees.py",
+        "muniment/stores/migrations/sqlite/versions/0003_counts.py",
+        "muniment/stores/migrations/sqlite/versions/0004_credentials.py",
         "muniment/stores/migrations/postgres/versions/0001_events.py",
         "muniment/stores/migrations/postgres/versions/0002_trees.py",
+        "muniment/stores/migrations/postgres/versions/0003_counts.py",
+        "muniment/stores/migrations/postgres/versions/0004_credentials.py",
     } <= shipped
 
 

@@ -15,6 +15,8 @@ import msgspec
 
 from muniment.errors import SchemaMismatch
 from muniment.query import Clause, Order
+from muniment.stores.counts import Counts
+from muniment.stores.credentials import Credentials
 from muniment.stores.trees import Trees
 
 
@@ -102,6 +104,10 @@ class Store(ABC):
     url: str
     trees: Trees
     """What it keeps of each tenant's transparency log."""
+    counts: Counts
+    """How many events it has, by time, action and outcome."""
+    credentials: Credentials
+    """Who may come in over HTTP."""
     index_step: int = 5000
     """How many events to index at a time."""
 

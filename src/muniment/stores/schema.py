@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Column, LargeBinary, MetaData, SmallInteger, Table, Text
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
-SQLITE_REVISION: Final = "0002"
-POSTGRES_REVISION: Final = "0002"
+SQLITE_REVISION: Final = "0004"
+POSTGRES_REVISION: Final = "0004"
 POSTGRES_SCHEMA: Final = "muniment"
 SQLITE_PREFIX: Final = "muniment_"
 

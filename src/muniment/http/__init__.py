@@ -1,0 +1,12 @@
+"""The trail over HTTP: an API for any language, and the pages of the viewer.
+
+Needs `pip install 'muniment[http]'`. `make_app` gives an ASGI application, to be served or to be
+mounted inside another one.
+"""
+
+from __future__ import annotations
+
+from muniment.http.app import make_app
+from muniment.http.settings import ServiceSettings
+
+__all__ = ["ServiceSettings", "make_app"]

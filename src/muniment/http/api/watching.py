@@ -1,0 +1,7 @@
+"""How the service does: liveness, readiness, metrics."""
+
+from __future__ import annotations
+
+from litestar.types import ControllerRouterHandler
+
+ROUTES: tuple[ControllerRouterHandler, ...] = ()

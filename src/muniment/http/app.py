@@ -1,0 +1,66 @@
+"""The ASGI application: its routes, and what is set up around them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.types import ControllerRouterHandler
+
+from muniment.http import api, auth, viewer
+from muniment.http.api import counting, exporting, finding, proving, recording, tailing, watching
+from muniment.http.auth import linking, signing_in
+from muniment.http.auth.identifying import caller_of
+from muniment.http.problems import answer
+from muniment.http.service import Service
+from muniment.http.settings import ServiceSettings
+from muniment.http.viewer import assets, event_page, live_page, pages
+from muniment.log import AuditLog
+
+__all__ = ["api", "auth", "make_app", "viewer"]
+
+_ROUTES: Final[tuple[ControllerRouterHandler, ...]] = (
+    *recording.ROUTES,
+    *finding.ROUTES,
+    *proving.ROUTES,
+    *tailing.ROUTES,
+    *counting.ROUTES,
+    *exporting.ROUTES,
+    *watching.ROUTES,
+    *linking.ROUTES,
+    *signing_in.ROUTES,
+    *pages.ROUTES,
+    *event_page.ROUTES,
+    *live_page.ROUTES,
+    *assets.ROUTES,
+)
+
+
+def make_app(log: AuditLog, settings: ServiceSettings | None = None) -> Litestar:
+    """An ASGI application over a log: serve it, or mount it in another one.
+
+    A log that is not open yet is opened when the application starts, and closed when it ends; one
+    that is open is the host's to close.
+    """
+    service = Service(log, settings or ServiceSettings())
+
+    @asynccontextmanager
+    async def running(_: Litestar) -> AsyncIterator[None]:
+        if log.snapshot() is not None:
+            yield
+            return
+        async with log:
+            yield
+
+    return Litestar(
+        list(_ROUTES),
+        dependencies={
+            "service": Provide(lambda: service, sync_to_thread=False),
+            "caller": Provide(caller_of),
+        },
+        exception_handlers={Exception: answer},
+        lifespan=[running],
+    )

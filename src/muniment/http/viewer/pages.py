@@ -1,0 +1,7 @@
+"""The page of the trail, and its JSON twin."""
+
+from __future__ import annotations
+
+from litestar.types import ControllerRouterHandler
+
+ROUTES: tuple[ControllerRouterHandler, ...] = ()
