@@ -258,7 +258,9 @@ _events = st.builds(
     targets=st.lists(st.builds(Target, st.sampled_from(["user", "role"]), _ids), max_size=3).map(
         tuple
     ),
-    context=st.builds(Context, request_id=_maybe_id, trace_id=_maybe_id, run_id=_maybe_id),
+    context=st.builds(
+        Context, request_id=_maybe_id, session_id=_maybe_id, trace_id=_maybe_id, run_id=_maybe_id
+    ),
     details=st.fixed_dictionaries({"note": st.sampled_from(['Say "hi"\n', "ÉCOLE", "plain"])}),
 )
 _filters = st.fixed_dictionaries(
@@ -269,6 +271,7 @@ _filters = st.fixed_dictionaries(
             _actions | st.sampled_from(["role_*", "*", "x*"]), min_size=1, max_size=2
         ),
         "category": st.sampled_from(Category),
+        "activity": st.sampled_from(["people", "background"]),
         "actor_type": _types,
         "actor_id": _ids,
         "user_id": _ids,
@@ -277,6 +280,7 @@ _filters = st.fixed_dictionaries(
         "target_id": _ids,
         "outcome": st.lists(st.sampled_from(["success", "denied"]), min_size=1),
         "request_id": _ids,
+        "session_id": _ids,
         "trace_id": _ids,
         "run_id": _ids,
         "since": _moments,
@@ -319,12 +323,16 @@ _CONDITIONS: dict[str, Callable[[Any, dict[str, Any]], bool]] = {
     "tenant_id": lambda wanted, body: body["tenant_id"] == wanted,
     "action": lambda wanted, body: any(fnmatchcase(body["action"], w) for w in wanted),
     "category": lambda wanted, body: _category_of(body["action"]) == wanted,
+    "activity": lambda wanted, body: (
+        (_category_of(body["action"]) == "background") == (wanted == "background")
+    ),
     "actor_type": lambda wanted, body: body["actor"]["type"] == wanted,
     "actor_id": lambda wanted, body: body["actor"]["id"] == wanted,
     "user_id": lambda wanted, body: _first("user", body) == wanted,
     "agent_id": lambda wanted, body: _first("agent", body) == wanted,
     "outcome": lambda wanted, body: body["outcome"] in wanted,
     "request_id": lambda wanted, body: body["context"].get("request_id") == wanted,
+    "session_id": lambda wanted, body: body["context"].get("session_id") == wanted,
     "trace_id": lambda wanted, body: body["context"].get("trace_id") == wanted,
     "run_id": lambda wanted, body: body["context"].get("run_id") == wanted,
     "since": lambda wanted, body: _moment(body) >= wanted,
@@ -356,7 +364,7 @@ def test_the_index_nominates_every_event_that_matches(wanted: dict[str, Any], ev
     if matching.matches(event, encode(event).decode(), _category_of):
         for clause in matching.clauses():
             assert (
-                clause.category is not None
+                clause.admits(event.action, _category_of(event.action))
                 or any(f"\x1f{term}\x1f" in terms for term in clause.exact)
                 or any(f"\x1f{prefix}" in terms for prefix in clause.prefixes)
             )
@@ -377,6 +385,7 @@ def test_index_terms_are_those_of_the_event(event: Event) -> None:
         ("user", event.user_id),
         ("agent", event.agent_id),
         ("request", context.request_id),
+        ("session", context.session_id),
         ("trace", context.trace_id),
         ("run", context.run_id),
         *(("target", target.id) for target in event.targets),

@@ -22,6 +22,8 @@ from muniment.event import ActorType, Event, Outcome
 from muniment.event_id import is_event_id
 
 Order = Literal["newest", "oldest"]
+Activity = Literal["people", "background"]
+"""What people do, or have done for them; and what a platform does by itself, as its actions say."""
 MAX_PAGE: Final = 10_000
 MAX_ALTERNATIVES: Final = 200
 TERM_SEPARATOR: Final = "\x1f"
@@ -60,6 +62,8 @@ def index_terms(event: Event) -> str:
         found += f"trace:{context.trace_id}\x1f"
     if context.run_id is not None:
         found += f"run:{context.run_id}\x1f"
+    if context.session_id is not None:
+        found += f"session:{context.session_id}\x1f"
     return found
 
 
@@ -70,11 +74,27 @@ class Clause(msgspec.Struct, frozen=True):
     exact: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
     category: Category | None = None
+    activity: Activity | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether the terms that satisfy it must be looked up first."""
-        return bool(self.prefixes) or self.category is not None
+        return bool(self.prefixes or self.category or self.activity)
+
+    def admits(self, action: str, category: Category) -> bool:
+        """Whether events with that action, of that category, satisfy it."""
+        term = f"action:{action}"
+        return (
+            term in self.exact
+            or (bool(self.prefixes) and term.startswith(self.prefixes))
+            or category == self.category
+            or activity_of(category) == self.activity
+        )
+
+
+def activity_of(category: Category) -> Activity:
+    """Whose doing actions of a category are."""
+    return "background" if category == Category.BACKGROUND else "people"
 
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -83,12 +103,13 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     `action` and `outcome` hold alternatives. An action ending in `*` is a prefix. `since` is
     inclusive, `until` exclusive, both on `occurred_at`. `text` is a part of the body, compared
     without regard to ASCII case. `user_id` and `agent_id` are the first person and the first
-    agent in the chain of actors.
+    agent in the chain of actors. `activity` is "people" or "background", by the action's category.
     """
 
     tenant_id: str | None = None
     action: tuple[str, ...] = ()
     category: Category | None = None
+    activity: Activity | None = None
     actor_type: str | None = None
     actor_id: str | None = None
     user_id: str | None = None
@@ -97,6 +118,7 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     target_id: str | None = None
     outcome: tuple[Outcome, ...] = ()
     request_id: str | None = None
+    session_id: str | None = None
     trace_id: str | None = None
     run_id: str | None = None
     since: datetime | None = None
@@ -108,6 +130,7 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         found = []
         for kind, value in (
             ("request", self.request_id),
+            ("session", self.session_id),
             ("trace", self.trace_id),
             ("run", self.run_id),
             ("target", self.target_id),
@@ -123,6 +146,8 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             found.append(Clause("action", exact, prefixes))
         if self.category is not None:
             found.append(Clause("action", category=self.category))
+        if self.activity is not None:
+            found.append(Clause("action", activity=self.activity))
         if self.target_type is not None:
             found.append(Clause("target_type", (f"target_type:{self.target_type}",)))
         if self.outcome:
@@ -138,6 +163,7 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             _is(self.tenant_id, event.tenant_id)
             and (not self.action or any(_action_matches(p, event.action) for p in self.action))
             and (self.category is None or category_of(event.action) == self.category)
+            and (self.activity is None or activity_of(category_of(event.action)) == self.activity)
             and _is(self.actor_type, event.actor.type)
             and _is(self.actor_id, event.actor.id)
             and _is(self.user_id, event.user_id)
@@ -145,6 +171,7 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             and self._target_matches(event)
             and (not self.outcome or event.outcome in self.outcome)
             and _is(self.request_id, context.request_id)
+            and _is(self.session_id, context.session_id)
             and _is(self.trace_id, context.trace_id)
             and _is(self.run_id, context.run_id)
             and (self.since is None or event.occurred_at >= self.since)
@@ -179,6 +206,8 @@ def make_filter(*, now: datetime, given: Mapping[str, Any]) -> EventFilter:
         values["category"] = _choice(Category, "category", values["category"])
     if "actor_type" in values and values["actor_type"] not in get_args(ActorType):
         raise InvalidQuery("actor_type", f"is none of {', '.join(get_args(ActorType))}")
+    if "activity" in values and values["activity"] not in get_args(Activity):
+        raise InvalidQuery("activity", f"is neither of {' and '.join(get_args(Activity))}")
     for name in ("since", "until"):
         if name in values:
             values[name] = parse_time(name, values[name], now=now)

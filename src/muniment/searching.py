@@ -172,11 +172,7 @@ class Searcher:
         fitting = [
             f"action:{action}"
             for action in known
-            if (
-                clause.category is not None
-                and self._catalogue.category_of(action) == clause.category
-            )
-            or f"action:{action}".startswith(clause.prefixes)
+            if clause.admits(action, self._catalogue.category_of(action))
         ]
         return Clause(clause.kind, tuple(dict.fromkeys((*clause.exact, *fitting))))
 

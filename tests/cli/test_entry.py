@@ -55,7 +55,7 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("nope",), ("db", "nope"), ("search", "more"), ("--nope",), ("import", "xml")]
+    "arguments", [("nope",), ("db", "nope"), ("search", "--more"), ("--nope",), ("import", "xml")]
 )
 def test_bad_use_is_one_line_that_leads_to_the_help(arguments: tuple[str, ...]) -> None:
     """Nobody gets a traceback, or a page of usage, for a typing mistake."""

@@ -51,7 +51,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> str:
                 actor=Actor.service("a7"),
                 outcome=Outcome.FAILURE,
                 targets=(Target("user", "u2"),),
-                context=Context(request_id="q1", trace_id="t1", run_id="r1"),
+                context=Context(request_id="q1", session_id="s1", trace_id="t1", run_id="r1"),
             ),
             Event(action="tick", occurred_at=_START, details={"note": "Grüße"}),
         ],
@@ -68,6 +68,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("--action role_*", {"role_assign", "role_revoke"}),
         ("--action login --action tick", {"login", "tick"}),
         ("--category role", {"role_assign", "role_revoke"}),
+        ("--activity background", {"tick"}),
         ("--actor u1", {"login"}),
         ("--actor a7", {"role_assign", "role_revoke"}),
         ("--actor agent:a7", {"role_assign"}),
@@ -78,18 +79,39 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("--target-type user", {"role_revoke"}),
         ("--outcome denied --outcome failure", {"role_assign", "role_revoke"}),
         ("--request q1", {"role_revoke"}),
+        ("--session s1", {"role_revoke"}),
         ("--trace t1", {"role_revoke"}),
         ("--run r1", {"role_revoke"}),
         ("--since 2026-01-31T13:00+01:00 --until 2026-01-31T12:00:01Z", {"tick"}),
         ("--since 24h", {"login", "role_assign", "role_revoke"}),
         ("--text Grüße", {"tick"}),
         ("--tenant acme --outcome failure", set()),
+        ("action:role_* outcome:denied", {"role_assign"}),
+        ("--tenant acme category:authentication", {"login"}),
+        ("Grüße", {"tick"}),
     ],
 )
 def test_each_option_of_search_is_a_condition(mixed: str, options: str, found: set[str]) -> None:
     """All conditions that are given hold for what is found, and nothing else is asked."""
     done = muniment("search", "--format", "jsonl", *options.split(), url=mixed)
     assert set(_actions(done)) == found
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ("colour:red", "colour: is no key"),
+        ("--tenant acme tenant:beta", "tenant is given twice"),
+        ("tenant:acme tenant:beta", "tenant: is given twice"),
+    ],
+)
+def test_conditions_that_make_no_sense_are_bad_use(
+    mixed: str, options: str, complaint: str
+) -> None:
+    """A key that isn't one, or two values where one may be, would find something else."""
+    done = muniment("search", *options.split(), url=mixed)
+    assert done.exit_code == 2
+    assert complaint in done.stderr
 
 
 def test_search_shows_the_newest_first_and_with_oldest_the_oldest(sqlite_url: str) -> None:

@@ -61,7 +61,9 @@ def _event(n: int, random: Random) -> Event:
         ),
         outcome=random.choice(list(Outcome)),
         context=Context(
-            request_id=random.choice([None, *_IDS]), run_id=random.choice([None, "r1"])
+            request_id=random.choice([None, *_IDS]),
+            session_id=random.choice([None, "s1"]),
+            run_id=random.choice([None, "r1"]),
         ),
         details={"note": f"Note {n % 9} Zoë 🜁\n", "n": n},
     )
@@ -77,6 +79,7 @@ _FILTERS = st.fixed_dictionaries(
         "action": st.sampled_from([*_ACTIONS, "role_*", "group:*", "*", "log*", "nothing*"])
         | st.lists(st.sampled_from([*_ACTIONS, "role_*"]), min_size=1, max_size=3),
         "category": st.sampled_from(Category),
+        "activity": st.sampled_from(["people", "background"]),
         "actor_type": st.sampled_from(["user", "agent", "service", "system"]),
         "actor_id": _maybe_id,
         "user_id": _maybe_id,
@@ -86,6 +89,7 @@ _FILTERS = st.fixed_dictionaries(
         "outcome": st.sampled_from(Outcome)
         | st.lists(st.sampled_from(Outcome), min_size=1, max_size=3),
         "request_id": _maybe_id,
+        "session_id": st.sampled_from(["s1", "s2"]),
         "run_id": st.sampled_from(["r1", "r2"]),
         "since": st.integers(0, 20_000).map(lambda ms: _NOON + timedelta(milliseconds=ms)),
         "until": st.integers(0, 20_000).map(lambda ms: _NOON + timedelta(milliseconds=ms)),
@@ -244,6 +248,7 @@ async def test_an_outside_id_is_found_within_its_millisecond(sqlite_url: str) ->
         ({"action": ""}, "action"),
         ({"action": ["login"] * (MAX_ALTERNATIVES + 1)}, "action"),
         ({"category": "sports"}, "category"),
+        ({"activity": "sports"}, "activity"),
         ({"actor_type": "robot"}, "actor_type"),
         ({"since": "yesterday"}, "since"),
         ({"until": datetime(2026, 1, 1)}, "until"),  # noqa: DTZ001 - it is what is refused

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 import click
 
 from muniment.actions import Category
+from muniment.errors import InvalidQuery
 from muniment.event import Outcome
+from muniment.filter_language import KEY_OF, parse
+from muniment.query import Activity
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -26,6 +29,11 @@ _OPTIONS: Final = (
         type=click.Choice([category.value for category in Category]),
         help="Actions of this kind.",
     ),
+    click.option(
+        "--activity",
+        type=click.Choice(get_args(Activity)),
+        help="What people do, or what the platform does by itself.",
+    ),
     click.option("--actor", "actor_id", metavar="ID", help="Who acted: u1, or user:u1."),
     click.option("--actor-type", type=click.Choice(ACTOR_TYPES), help="What kind of actor."),
     click.option("--user", "user_id", metavar="ID", help="Who acted, or was acted for."),
@@ -39,6 +47,7 @@ _OPTIONS: Final = (
         help="How it ended. May be repeated.",
     ),
     click.option("--request", "request_id", metavar="ID", help="Of this request."),
+    click.option("--session", "session_id", metavar="ID", help="Of this session."),
     click.option("--trace", "trace_id", metavar="ID", help="Of this trace."),
     click.option("--run", "run_id", metavar="ID", help="Of this agent's run."),
     click.option(
@@ -56,9 +65,24 @@ def filter_options(command: _F) -> _F:
     return command
 
 
-def filters_of(given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of `AuditLog.search` for those options; those not given are left out."""
+def query_argument(command: _F) -> _F:
+    """Give a command conditions in the filter language beside the options; see `filters_of`."""
+    return click.argument("query", nargs=-1, metavar="[CONDITION]...")(command)
+
+
+def filters_of(given: dict[str, Any], query: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The arguments of `AuditLog.search` for those options; those not given are left out.
+
+    `query` are conditions in the filter language, which hold as well.
+    """
     filters = {name: value for name, value in given.items() if value not in {None, ()}}
+    try:
+        conditions = parse(" ".join(query))
+    except InvalidQuery as error:
+        raise click.UsageError(f"{error.field}: {error.problem}") from None
+    for name, value in conditions.items():
+        if filters.setdefault(name, value) != value:
+            raise click.UsageError(f"{KEY_OF[name]} is given twice: as an option and a condition")
     kind, colon, bare = str(filters.get("actor_id", "")).partition(":")
     if colon and kind in ACTOR_TYPES:
         if filters.setdefault("actor_type", kind) != kind:

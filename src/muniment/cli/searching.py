@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from muniment.cli.app import App, open_log, run
-from muniment.cli.filters import filter_options, filters_of
+from muniment.cli.filters import filter_options, filters_of, query_argument
 from muniment.cli.formats import FORMATS, body_of, write_bytes, writer_of
 from muniment.cli.progress import Progress
 from muniment.cli.render import details_of, line_of, messages, output, sheet_of
@@ -21,8 +21,10 @@ _PAGE = 1000
 @click.command(
     epilog="\b\nFor example:\n"
     "  muniment search --tenant acme --action 'role_*' --outcome denied --since 24h\n"
+    "  muniment search 'tenant:acme action:role_* outcome:denied since:24h'\n"
     "  muniment search --user u1 --all --format jsonl > u1.jsonl"
 )
+@query_argument
 @filter_options
 @click.option("--newest/--oldest", "newest", default=True, help="What comes first.")
 @click.option(
@@ -54,6 +56,7 @@ def search(
     app: App,
     /,
     *,
+    query: tuple[str, ...],
     newest: bool,
     limit: int,
     everything: bool,
@@ -62,11 +65,15 @@ def search(
     format: str,
     **given: Any,
 ) -> None:
-    """Find events: all of the conditions that are given hold."""
+    """Find events: all of the conditions that are given hold.
+
+    A condition is a key, a colon and a value, such as action:role_* or outcome:denied; the keys
+    are the options below. What has no key is text that the event holds.
+    """
     run(
         _search(
             app,
-            filters_of(given),
+            filters_of(given, query),
             order="newest" if newest else "oldest",
             limit=None if everything else limit,
             cursor=cursor,
@@ -130,6 +137,7 @@ async def _show(app: App, event_id: str, tenant_id: str | None, *, as_table: boo
     "  muniment tail --tenant acme --category authentication\n"
     "  muniment tail --outcome denied --format jsonl"
 )
+@query_argument
 @filter_options
 @click.option(
     "--after", metavar="EVENT_ID", help="Begin behind this event; else with the next one."
@@ -139,12 +147,21 @@ async def _show(app: App, event_id: str, tenant_id: str | None, *, as_table: boo
     "--format", type=click.Choice(["table", "jsonl", "csv"]), default="table", show_default=True
 )
 @click.pass_obj
-def tail(app: App, /, *, after: str | None, follow: bool, format: str, **given: Any) -> None:
+def tail(
+    app: App,
+    /,
+    *,
+    query: tuple[str, ...],
+    after: str | None,
+    follow: bool,
+    format: str,
+    **given: Any,
+) -> None:
     """Show events as they are recorded, in that order, until Ctrl-C."""
     if after is None and not follow:
         raise click.UsageError("--no-follow shows what follows an event: name it with --after")
     try:
-        run(_tail(app, filters_of(given), after=after, follow=follow, format=format))
+        run(_tail(app, filters_of(given, query), after=after, follow=follow, format=format))
     except KeyboardInterrupt:
         return
 
