@@ -5,7 +5,7 @@ PYTHON =
 ARGS =
 BIN = .venv/bin
 
-.PHONY: help demo test faults lint format bench bench-pages wheel clean core dev
+.PHONY: help demo test faults lint format bench bench-pages bench-viewer wheel clean core dev
 .DEFAULT_GOAL = help
 
 help:
@@ -14,7 +14,8 @@ help:
 	@echo "make faults  kill, cut and fill up real processes and stores, all rounds; shows a tally"
 	@echo "make lint    check style, types and layers"
 	@echo "make format  format the code"
-	@echo "make bench   measure it on this machine; make bench-pages: a page in ten million events"
+	@echo "make bench   measure it on this machine; make bench-pages: a page in ten million events;"
+	@echo "             make bench-viewer: the viewer's first page there"
 	@echo "make wheel   build the package into dist/"
 	@echo "make clean   remove what the others made"
 
@@ -42,6 +43,9 @@ bench: dev
 
 bench-pages: dev
 	@$(BIN)/python -m bench.pages $(ARGS)
+
+bench-viewer: dev
+	@$(BIN)/python -m bench.viewer $(ARGS)
 
 wheel: core
 	@$(BIN)/python -m pip wheel -qq --no-deps --wheel-dir dist .

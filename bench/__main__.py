@@ -14,6 +14,8 @@ from typing import Final
 from rich.console import Console
 
 from bench.emitting import emit_cases
+from bench.http import GROUP as HTTP
+from bench.http import http_cases
 from bench.inclusion import GROUP as PROOFS
 from bench.inclusion import inclusion_cases
 from bench.machine import describe_machine
@@ -28,8 +30,8 @@ from bench.trees import GROUP as TREES
 from bench.trees import tree_cases
 from tests.servers.postgres import Postgres
 
-GROUPS: Final = ("postgres", "sqlite", "emit", TREES, PROOFS, SEQUENCING, WINDOW)
-_IN_STORES: Final = {"postgres", TREES, PROOFS, SEQUENCING, WINDOW}
+GROUPS: Final = ("postgres", "sqlite", "emit", TREES, PROOFS, SEQUENCING, WINDOW, HTTP)
+_IN_STORES: Final = {"postgres", TREES, PROOFS, SEQUENCING, WINDOW, HTTP}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,6 +74,8 @@ def _measure(options: argparse.Namespace) -> Report:
             cases += sequencing_cases(directory, server, options.load_seconds)
         if WINDOW in groups:
             cases += window_cases(directory, server, options.window_seconds, options.load_seconds)
+        if HTTP in groups:
+            cases += http_cases(directory, server, options.seconds)
         status = stack.enter_context(Console(stderr=True).status("")) if _watched() else None
 
         def show(n: int, case: Case) -> None:

@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from bench import emitting, inclusion, postgres, proving, sequencing, sqlite, trees
+from bench import emitting, http, inclusion, postgres, proving, sequencing, sqlite, trees
 from bench.machine import Machine
 from bench.measuring import Result, Round, Spread
 
@@ -24,6 +24,7 @@ _TITLES: Final = {
     inclusion.GROUP: "Inclusion proofs",
     sequencing.GROUP: "Recording while a sequencer signs every second",
     sequencing.WINDOW_GROUP: "From record's return to a published checkpoint",
+    http.GROUP: "Over HTTP, one worker",
 }
 
 
@@ -130,7 +131,7 @@ def targets_of(results: Sequence[Result], ratios: Sequence[Ratio]) -> list[Targe
         gain = times.get((emitting.EMIT, other, 1))
         if gain is not None:
             targets.append(Target(wanted, f"{1 / gain:.2f} of its time", gain >= least))
-    told = proving.targets_of(results)
+    told = (*proving.targets_of(results), *http.targets_of(results))
     return targets + [Target(text, measured, met) for text, measured, met in told]
 
 

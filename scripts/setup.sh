@@ -1,6 +1,7 @@
 #!/bin/sh
-# Make .venv hold muniment and what a task needs: "core" to use it, "dev" to work on it.
-# Usage: scripts/setup.sh core|dev [PYTHON]      Does nothing when there is nothing to do.
+# Make .venv hold muniment and what a task needs: "core" to use it, "dev" to work on it. "fonts"
+# are the fonts in which the viewer is pictured.
+# Usage: scripts/setup.sh core|dev|fonts [PYTHON]      Does nothing when there is nothing to do.
 set -eu
 
 task=$1
@@ -54,14 +55,40 @@ pip_install() {
         fail "the packages could not be installed (see above); is the network there?"
 }
 
-# The tests start it. Without it, those that need it say so.
-install_pgbouncer() {
-    PATH="$PATH:/usr/sbin" command -v pgbouncer >/dev/null && return
-    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
-    echo "Installing pgbouncer, which the tests go through (once)"
+# Debian's packages that are missing, if they may be installed: "install_packages WHY NAME...".
+# Without them, whatever needs them says so.
+install_packages() {
+    why=$1
+    shift
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "$why needs $*; on Debian and Ubuntu: apt-get install $*" >&2
+        return
+    fi
+    echo "Installing $*, which $why needs (once)"
     export DEBIAN_FRONTEND=noninteractive
-    { apt-get update -qq && apt-get install -qq --no-install-recommends pgbouncer; } \
-        >/dev/null 2>&1 || echo "make: pgbouncer could not be installed" >&2
+    { apt-get update -qq && apt-get install -qq --no-install-recommends "$@"; } \
+        >/dev/null 2>&1 || echo "make: could not be installed: $*; $why needs it" >&2
+}
+
+# What the tests start.
+install_programs() {
+    missing=
+    PATH="$PATH:/usr/sbin" command -v pgbouncer >/dev/null || missing=pgbouncer
+    [ -n "${MUNIMENT_TEST_CHROMIUM:-}" ] || command -v chromium >/dev/null ||
+        missing="$missing chromium"
+    # shellcheck disable=SC2086  # each word is a package
+    [ -z "$missing" ] || install_packages "make test" $missing
+}
+
+# In which names of any script are pictured as most people see them.
+install_fonts() {
+    for font in "Noto Sans" "Noto Sans CJK SC" "Noto Sans Arabic" "Noto Sans Mono"; do
+        if ! fc-list "$font" 2>/dev/null | grep -q .; then
+            install_packages "make screenshots" \
+                fontconfig fonts-noto-core fonts-noto-cjk fonts-noto-mono
+            return
+        fi
+    done
 }
 
 # A stamp names the directory too: an environment that was moved or copied is made anew.
@@ -73,6 +100,10 @@ is_elsewhere() {
     cat "$venv"/.*-is-installed 2>/dev/null | grep -qv "^$(pwd) "
 }
 
+if [ "$task" = fonts ]; then
+    install_fonts
+    exit 0
+fi
 if ! is_suitable "$venv/bin/python" || is_elsewhere; then
     rm -rf "$venv"
 elif [ -n "$wanted" ]; then
@@ -80,7 +111,7 @@ elif [ -n "$wanted" ]; then
     [ "$(version_of "$python")" = "$(version_of "$venv/bin/python")" ] || rm -rf "$venv"
 fi
 if [ "$task" = dev ]; then
-    install_pgbouncer
+    install_programs
 fi
 if is_installed "$task" || { [ "$task" = core ] && is_installed dev; }; then
     exit 0
@@ -102,7 +133,7 @@ dev)
     pip_install -e ".[dev]"
     ;;
 *)
-    fail "scripts/setup.sh installs core or dev, not $task"
+    fail "scripts/setup.sh installs core, dev or fonts, not $task"
     ;;
 esac
 echo "$state" >"$venv/.$task-is-installed"

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import emitting, inclusion, postgres, sequencing, sqlite, trees
+from bench import emitting, http, inclusion, postgres, sequencing, sqlite, trees
 from bench.__main__ import main
 from bench.emitting import check_logger
 from bench.measuring import (
@@ -72,6 +72,8 @@ _EVERY_CASE = {
             (sequencing.GROUP, sequencing.at_half(store, sequenced=False), 1),
             (sequencing.GROUP, sequencing.at_half(store, sequenced=True), 1),
             (sequencing.WINDOW_GROUP, sequencing.waiting(store), 1),
+            (http.GROUP, http.batches(store), http.AT_ONCE),
+            (http.GROUP, http.singles(store), http.CONNECTIONS),
         )
     ),
 }

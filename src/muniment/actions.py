@@ -258,6 +258,19 @@ def _severity(action: str) -> Severity:
     return Severity.INFO
 
 
+_OWN = tuple(
+    ActionInfo(action=f"audit.{name}", category=Category.BACKGROUND, title=title, severity=severity)
+    for name, title, severity in (
+        ("loss", "Lost audit events", Severity.HIGH),
+        ("view", "Looked at the audit trail", Severity.INFO),
+        ("export", "Exported audit events", Severity.MEDIUM),
+        ("token_create", "Created an access token", Severity.HIGH),
+        ("token_revoke", "Revoked an access token", Severity.MEDIUM),
+        ("viewer_link_create", "Made a link to the audit trail", Severity.LOW),
+    )
+)
+
+
 def standard_catalogue() -> Catalogue:
     """A new catalogue of the 34 standard actions and muniment's own `audit.*` ones."""
     standard = [
@@ -269,10 +282,4 @@ def standard_catalogue() -> Catalogue:
         )
         for action in AuditAction
     ]
-    loss = ActionInfo(
-        action="audit.loss",
-        category=Category.BACKGROUND,
-        title="Lost audit events",
-        severity=Severity.HIGH,
-    )
-    return Catalogue([*standard, loss])
+    return Catalogue([*standard, *_OWN])

@@ -34,18 +34,30 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 _decode = msgspec.json.Decoder(Event).decode
 
 
-def encode(event: Event, *, max_details_bytes: int = MAX_DETAILS_BYTES) -> bytes:
+def encode(
+    event: Event, *, max_details_bytes: int = MAX_DETAILS_BYTES, is_decoded: bool = False
+) -> bytes:
     """The event's body: canonical JSON, UTF-8, without a newline.
 
+    `is_decoded` says that the event was just decoded from JSON, by other means than `decode`: then
+    its keys are strings, and numbers are taken as `decode` takes them.
     Raises `InvalidEvent` for a value JSON can't carry unchanged (NaN, integers beyond ±(2^53-1),
     bytes, sets, lone surrogates, nesting over 64 levels) and for details or a body that is too big.
     """
-    if _agrees(event.details) and (not event.changes or _changes_agree(event)):
-        try:
+    body = b""
+    try:
+        if is_decoded:
+            if not event.changes and _values_agree(event.details):
+                body = _encode(event)
+                if not body.isascii():
+                    body = b""  # perhaps on account of a key
+            if not body:
+                event = as_given(event)
+        if not body and _agrees(event.details) and (not event.changes or _changes_agree(event)):
             body = _encode(event)
-        except UnicodeEncodeError:
-            body = _encode_slowly(event, max_details_bytes)
-    else:
+    except UnicodeEncodeError:
+        body = b""
+    if not body:
         body = _encode_slowly(event, max_details_bytes)
     if len(body) > max_details_bytes:
         _check_size(event, body, max_details_bytes)
@@ -82,7 +94,7 @@ def encode_snapshot(event: Event) -> bytes:
 def decode(body: bytes | str) -> Event:
     """The event that a body is of. Raises `InvalidEvent` if it is not an event's JSON."""
     try:
-        return _as_given(_decode(body))
+        return as_given(_decode(body))
     except InvalidEvent:
         raise
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
@@ -200,6 +212,30 @@ def _agrees(value: Any, levels: int = MAX_DEPTH) -> bool:
     return not level
 
 
+def _values_agree(value: Any) -> bool:
+    """Whether all values in what a JSON decoder made agree, as in `_agrees`; its keys may not.
+
+    False too for so many containers that they might be nested too deep.
+    """
+    containers = [value]
+    for container in containers:
+        for item in container.values() if type(container) is dict else container:
+            kind = type(item)
+            if kind is str or kind is bool or item is None:
+                continue
+            if kind is int:
+                if not -MAX_SAFE_INTEGER <= item <= MAX_SAFE_INTEGER:
+                    return False
+            elif kind is float:
+                if not (1e-5 < item < 1e16 or -1e16 < item < -1e-5) or item.is_integer():
+                    return False
+            elif len(containers) == MAX_DEPTH:
+                return False
+            else:
+                containers.append(item)
+    return True
+
+
 def _changes_agree(event: Event) -> bool:
     return _agrees(_change_values(event), MAX_DEPTH + 1)
 
@@ -208,7 +244,7 @@ def _change_values(event: Event) -> list[Any]:
     return [value for change in event.changes for value in (change.old, change.new)]
 
 
-def _as_given(event: Event) -> Event:
+def as_given(event: Event) -> Event:
     """A decoded event with the floats that it was given with."""
     if _agrees(event.details) and (not event.changes or _changes_agree(event)):
         return event

@@ -6,9 +6,10 @@ value that can't be recorded raises `InvalidEvent`, which names the field.
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal
 
@@ -22,13 +23,13 @@ from muniment.event_id import (
     event_id_of_key,
     is_event_id,
     make_event_id,
-    microseconds,
     milliseconds_of,
     time_of,
 )
 
 SCHEMA_VERSION: Final = 1
 _MAX_VERSION: Final = 9999
+_MILLISECOND: Final = timedelta(milliseconds=1)
 SYSTEM_TENANT: Final = "system"
 MAX_TARGETS: Final = 1000
 MAX_CHANGES: Final = 1000
@@ -65,8 +66,9 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
         check_id("actor.id", self.id)
         if self.name is not None:
             check_text("actor.name", self.name)
-        if self.on_behalf_of is not None:
-            _check_delegation(self.on_behalf_of)
+        behalf = self.on_behalf_of
+        if behalf is not None and (type(behalf) is not Actor or behalf.on_behalf_of is not None):
+            _check_delegation(behalf)
 
     @classmethod
     def user(cls, id: str, *, name: str | None = None, on_behalf_of: Actor | None = None) -> Actor:
@@ -138,8 +140,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     service: str | None = None
 
     def __post_init__(self) -> None:
-        for name in _CONTEXT_IDS:
-            value = getattr(self, name)
+        for name, value in zip(_CONTEXT_IDS, _context_ids(self), strict=True):
             if value is not None:
                 check_id(f"context.{name}", value)
         if self.user_agent is not None:
@@ -147,6 +148,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
 
 
 _CONTEXT_IDS = tuple(f for f in Context.__struct_fields__ if f != "user_agent")
+_context_ids = operator.attrgetter(*_CONTEXT_IDS)
 _NO_CONTEXT = Context()
 
 
@@ -294,7 +296,7 @@ def _check_given_id(event: Event) -> None:
             f"{event_id!r:.100} is not a lower-case UUIDv7; give it as idempotency_key instead",
         )
     if event.occurred_at is not EPOCH and (
-        microseconds(event.occurred_at) // 1000 != milliseconds_of(event_id)
+        (event.occurred_at - EPOCH) // _MILLISECOND != milliseconds_of(event_id)
     ):
         raise InvalidEvent(
             "event_id",

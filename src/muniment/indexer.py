@@ -1,4 +1,4 @@
-"""Keeps a store's index of terms close behind its events, when recording leaves room for it."""
+"""Keeps a store's index of terms and its counts close behind its events, when there is room."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _PATIENCE: Final = 1.0
 
 
 class Indexer:
-    """Indexes what was recorded, in small steps.
+    """Indexes and counts what was recorded, in small steps.
 
-    Only searches depend on it, and only for their speed. While much is recorded it gives way, until
-    `most_behind` events wait. It looks round every few seconds for what other processes left.
+    Only searches and counts depend on it, and only for their speed. While much is recorded it gives
+    way, until `most_behind` events wait. It looks round every few seconds for what other processes
+    left.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Indexer:
         self.store_error: str | None = None
         """Why the store failed when it was last asked to index."""
         self._behind = 1
+        self._uncounted = 1
         self._came = 0
         self._calm_looks = 0
         self._wake = asyncio.Event()
@@ -53,11 +55,12 @@ class Indexer:
     def recorded(self, count: int) -> None:
         """Say that `count` events were stored."""
         self._behind += count
+        self._uncounted += count
         self._came += count
         self._wake.set()
 
     async def close(self, *, catch_up: float = 1.0) -> None:
-        """Stop, after indexing for up to `catch_up` seconds what is left.
+        """Stop, after indexing and counting for up to `catch_up` seconds what is left.
 
         A store that hangs holds nobody up: its own `close` ends what is at it.
         """
@@ -77,6 +80,8 @@ class Indexer:
     async def _catch_up(self) -> None:
         try:
             while await self._store.index_pending(self._store.index_step):
+                pass
+            while await self._store.counts.count_pending(self._store.counts.step):
                 pass
         except StoreError:
             return  # the next process that records goes on from here
@@ -98,16 +103,26 @@ class Indexer:
         done = await self._store.index_pending(self._store.index_step)
         self.store_error = None
         self._behind = max(0, self._behind - done)
-        if 0 < done < self._store.index_step:
+        counted = await self._count(is_indexed=done < self._store.index_step)
+        if 0 < done < self._store.index_step or 0 < counted < self._store.counts.step:
             # Caught up: a commit for each few events would cost more than recording them.
             await asyncio.sleep(_SETTLE)
-        if done == 0:
+        if done == counted == 0:
             self._behind = 0
             try:
                 await asyncio.wait_for(self._wake.wait(), _PATROL)
             except TimeoutError:
                 return
             await asyncio.sleep(_SETTLE)
+
+    async def _count(self, *, is_indexed: bool) -> int:
+        """Count what was recorded, once it is indexed or much of it."""
+        step = self._store.counts.step
+        if not is_indexed and self._uncounted < step:
+            return 0
+        counted = await self._store.counts.count_pending(step)
+        self._uncounted = max(0, self._uncounted - counted) if counted else 0
+        return counted
 
     def _is_recording_fast(self) -> bool:
         """Whether indexing would hold up recording: a step takes the store for a while."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -42,7 +44,11 @@ class Ticket:
     def place(self, n: int, placement: Placement) -> None:
         """Say where the n-th event ended."""
         self.placements[n] = placement
-        self._missing -= 1
+        self.store(1)
+
+    def store(self, count: int) -> None:
+        """Say that so many more events have ended, those not placed elsewhere in the store."""
+        self._missing -= count
         if self._missing <= 0 and not self.future.done():
             self.future.set_result(self.placements)
 
@@ -70,6 +76,18 @@ class Queued(msgspec.Struct, gc=False):
         """Say where it ended."""
         if self.ticket is not None:
             self.ticket.place(self.place_in_ticket, placement)
+
+
+def place_stored(batch: Sequence[Queued], already: Mapping[int, StoredEvent]) -> None:
+    """Say of all of them that they are in the store, and which ones were `already`."""
+    if already:
+        for n, queued in enumerate(batch):
+            there = already.get(n)
+            queued.place(STORED if there is None else Placement("store", there))
+        return
+    for ticket, several in groupby(batch, attrgetter("ticket")):
+        if ticket is not None:
+            ticket.store(sum(1 for _ in several))
 
 
 def _size_of(given: Sealed | Draft) -> int:
@@ -161,8 +179,8 @@ class Intake:
             if self._is_spilling:
                 return batch
             while self._waiting and len(batch) < count and size > 0:
-                batch.append(self._pop())
-                size -= batch[-1].size
+                batch.append(queued := self._pop())
+                size -= queued.size
             self._batch = batch
             self.batch_is_spooled = False
             self._may_spill = True

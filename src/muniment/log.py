@@ -27,11 +27,11 @@ from muniment.errors import (
     WrongProcess,
 )
 from muniment.event import SYSTEM_TENANT, Event
-from muniment.intake import Placement
+from muniment.intake import STORED, Placement
 from muniment.losses import LOSS_ACTION, Losses
 from muniment.processors import Processor
 from muniment.reading import ReadableLog
-from muniment.receipts import Receipt, lost_receipt, receipt_for, receipts_for
+from muniment.receipts import Receipt, lost_receipt, receipt_for, receipts_for, settled
 from muniment.recorder import Settings
 from muniment.sealing import EventFields, Sealer, given, utc_now
 from muniment.searching import Searcher
@@ -42,7 +42,7 @@ from muniment.stores.base import Sealed, Store
 from muniment.watching import Health, Snapshot, health_of
 
 if TYPE_CHECKING:  # `cryptography` is loaded only where there is a key to sign with
-    from muniment.keys import SigningKey
+    from muniment.keys import SigningKey, VerifyingKey
 
 OnError = Literal["raise", "log"]
 _SEALED_AT_ONCE: Final = 500
@@ -246,6 +246,23 @@ class AuditLog(ReadableLog):
             self._diagnostics.report(logging.ERROR, "record", "%s", failure)
         return receipts
 
+    @property
+    def sealer(self) -> Sealer:
+        """Makes events ready for `record_sealed`."""
+        return self._sealer
+
+    async def record_sealed(self, events: Sequence[Sealed]) -> list[Placement]:
+        """Record events together, durably before it returns; where each of them ended.
+
+        An `error` says why one is lost, as `record` would raise it; the others are not.
+        """
+        recorder = self._opened().recorder
+        placements = await recorder.submit(events).future
+        if placements.count(STORED) < len(placements):
+            placements = [settled(*both) for both in zip(events, placements, strict=True)]
+            recorder.count_conflicts([p.error for p in placements if p.error is not None])
+        return placements
+
     def emit(
         self,
         action: str | Event,
@@ -331,6 +348,12 @@ class AuditLog(ReadableLog):
         if background is None or background.process != os.getpid():
             return None
         return background.snapshot()
+
+    @property
+    def verifying_keys(self) -> tuple[VerifyingKey, ...]:
+        """What verifies the checkpoints that this log signs; none if it signs none itself."""
+        keys = self._sequencing.keys if self._sequencing is not None else ()
+        return tuple(key.verifier for key in keys)
 
     # --- how it is done
 

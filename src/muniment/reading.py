@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from muniment.actions import Catalogue
+from muniment.counting import Counted, count
 from muniment.errors import InvalidQuery, NotPublished, StoreUnavailable
 from muniment.event import Event
 from muniment.exporting import Exported, export_evidence
@@ -19,7 +21,7 @@ from muniment.proving import consistency_between, newest_checkpoint, prove_inclu
 from muniment.query import Order, Page
 from muniment.receipts import Receipt
 from muniment.searching import Searcher
-from muniment.stores.base import Store
+from muniment.stores.base import Store, StoredEvent
 from muniment.stores.trees import Published
 
 _LOOK_AGAIN: Final = 0.1
@@ -69,23 +71,71 @@ class ReadableLog(ABC):
         self._check_open()
         return (await self._searcher.stored(event_id, tenant_id)).body or ""
 
+    async def stored(self, event_id: str, *, tenant_id: str | None = None) -> StoredEvent:
+        """An event as it is stored: its tenant, its leaf hash, its body (None once it is erased).
+
+        Raises `EventNotFound`.
+        """
+        self._check_open()
+        return await self._searcher.stored(event_id, tenant_id)
+
+    async def actions(self, *, tenant_id: str | None = None) -> list[str]:
+        """The actions that a tenant's events have, or all events; maybe some that are gone."""
+        self._check_open()
+        return await self.store.actions(self._searcher.bound(tenant_id))
+
     async def tail(
         self,
         *,
         tenant_id: str | None = None,
         after: str | None = None,
         follow: bool = True,
+        started: Callable[[], None] = lambda: None,
         **filters: Any,
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Events in the order of recording, as they come: `async for event in log.tail()`.
 
-        Begins behind the event `after` (an event_id), or with what is recorded from now on. Ends
-        once it has caught up if `follow` is False. Filters are those of `search`.
+        Begins behind the event `after` (an event_id), or with what is recorded from now on;
+        `started` is called once that place is known. Ends once it has caught up if `follow` is
+        False. Filters are those of `search`. Raises `InvalidQuery`, `EventNotFound`.
         """
         self._check_open()
-        found = self._searcher.tail({"tenant_id": tenant_id, **filters}, after=after, follow=follow)
+        found = self._searcher.tail(
+            {"tenant_id": tenant_id, **filters}, after=after, follow=follow, started=started
+        )
         async for event in found:
             yield event
+
+    async def count(
+        self,
+        *,
+        tenant_id: str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        bars: int = 60,
+        budget: float = 0.1,
+        **filters: Any,
+    ) -> Counted:
+        """How many events there are, in about so many bars, and the most frequent values.
+
+        By default of the last 7 days. Filters are those of `search`; times count to the
+        millisecond. Asked by tenant, action, category, activity and outcome only, whole hours are
+        exact however many events there are. All else is counted event by event, for about `budget`
+        seconds: what it says then is a lower bound unless `exact`. Erased events count.
+        Raises `InvalidQuery`.
+        """
+        self._check_open()
+        given = {"tenant_id": tenant_id, "since": since, "until": until, **filters}
+        searcher = self._searcher
+        return await count(
+            self.store,
+            self.catalogue,
+            searcher.filter(given),
+            now=searcher.now(),
+            select=searcher.selection,
+            bars=bars,
+            budget=budget,
+        )
 
     # --- proving
 

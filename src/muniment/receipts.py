@@ -46,6 +46,15 @@ def receipt_for(event: Sealed, placed: Placement) -> Receipt:
     return _receipt(there, cast("Place", placed.place), already=True)
 
 
+def settled(event: Sealed, placed: Placement) -> Placement:
+    """Where an event ended, knowing that it may be in `Conflict` with what is stored."""
+    try:
+        receipt_for(event, placed)
+    except MunimentError as error:
+        return Placement("lost", error=error)
+    return placed
+
+
 def receipts_for(
     events: Sequence[Sealed | None], placements: Iterable[Placement]
 ) -> tuple[list[Receipt], list[MunimentError]]:

@@ -25,7 +25,7 @@ from muniment.errors import (
     NotDurable,
     SpoolError,
 )
-from muniment.intake import SPOOLED, STORED, Intake, Placement, Queued, Ticket
+from muniment.intake import SPOOLED, Intake, Placement, Queued, Ticket, place_stored
 from muniment.losses import Losses
 from muniment.metrics import EVENTS, SECONDS, Histogram
 from muniment.sealing import Draft
@@ -300,10 +300,7 @@ class Recorder:
         self._counts["batches"] += 1
         self._counts["stored"] += len(batch) - len(already)
         self._counts["already"] += len(already)
-        for n, queued in enumerate(batch):
-            if queued.ticket is not None:
-                there = already.get(n) if already else None
-                queued.place(STORED if there is None else Placement("store", there))
+        place_stored(batch, already)
         self._on_stored(len(batch))
 
     async def _put_aside_conflict(self, event: Sealed, there: StoredEvent) -> None:

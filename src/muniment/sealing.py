@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypedDict
 
@@ -14,6 +14,7 @@ from msgspec.structs import force_setattr
 
 from muniment.canonical import (
     MAX_DETAILS_BYTES,
+    as_given,
     encode,
     encode_snapshot,
     take_snapshot,
@@ -57,6 +58,7 @@ def given(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _NAMES: Final = frozenset(EventFields.__annotations__)
+_SALTS: Final = 256
 _FEW_TARGETS: Final = 16
 """So few that a body can't be too big on their account."""
 _USUAL: Final = _NAMES - {"changes", "occurred_at", "event_id", "idempotency_key"}
@@ -141,6 +143,26 @@ class Sealer:
             raise InvalidEvent("event", wrong_type("an Event", event))
         return self._seal(event, self._process(event), may_repeat=True)
 
+    def seal_decoded(self, event: Event, salts: Iterator[str] | None = None) -> Sealed:
+        """Seal an event that was just decoded from JSON and that nobody else has, in place.
+
+        Quicker than `seal`, and otherwise the same; `salts` are for many events.
+        """
+        if self._processors:
+            return self.seal(as_given(event))
+        salt = next(salts) if salts is not None else None
+        return self._seal(event, event, may_repeat=True, is_decoded=True, salt=salt)
+
+    def salts(self) -> Iterator[str]:
+        """Salts without end, for one thread to give to many events in a row.
+
+        Drawing them one by one, it would let the interpreter's lock go for each event, and wait for
+        another thread that computes to give it back.
+        """
+        while True:
+            drawn = self._entropy(_SALTS * 16).hex()
+            yield from (drawn[n : n + 32] for n in range(0, len(drawn), 32))
+
     def _make(self, action: str, given: dict[str, Any]) -> Event:
         """The checked event of usual arguments, without an id."""
         if self._tenant_id is not None:
@@ -172,7 +194,15 @@ class Sealer:
         whole = self._process(event) if self._processors else event
         return self._seal(event, whole, may_repeat="event_id" in given)
 
-    def _seal(self, event: Event, whole: Event, *, may_repeat: bool) -> Sealed:
+    def _seal(
+        self,
+        event: Event,
+        whole: Event,
+        *,
+        may_repeat: bool,
+        is_decoded: bool = False,
+        salt: str | None = None,
+    ) -> Sealed:
         self._check_tenant(event)
         now = self._clock()
         if event.occurred_at > now and event.occurred_at - now > MAX_AHEAD:
@@ -182,8 +212,8 @@ class Sealer:
                 "ahead of this machine's clock",
             )
         force_setattr(whole, "recorded_at", now)
-        force_setattr(whole, "salt", self._entropy(16).hex())
-        body = encode(whole, max_details_bytes=self._max_details_bytes)
+        force_setattr(whole, "salt", salt or self._entropy(16).hex())
+        body = encode(whole, max_details_bytes=self._max_details_bytes, is_decoded=is_decoded)
         key = event.idempotency_key
         return self._sealed(
             whole,

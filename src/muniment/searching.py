@@ -64,7 +64,7 @@ class Searcher:
         if cursor is not None:
             place, wanted = resume(cursor, order, wanted)
             after = _place(place)
-        selection = await self._selection(wanted, after, order, limit + 1)
+        selection = await self.selection(wanted, after, order, limit + 1)
         found: list[Event] = []
         while selection is not None and len(found) <= limit:
             nominated = await self._store.select(selection)
@@ -74,6 +74,10 @@ class Searcher:
             return Page(events=found)
         events = found[:limit]
         return Page(events=events, next_cursor=cursor_after(events[-1], order, wanted))
+
+    def now(self) -> datetime:
+        """The time from which ages count."""
+        return self._clock()
 
     async def stored(self, event_id: str, tenant_id: str | None) -> StoredEvent:
         """The stored event. Raises `EventNotFound`."""
@@ -95,11 +99,17 @@ class Searcher:
         return decode(found.body)
 
     async def tail(
-        self, given: Mapping[str, Any], *, after: str | None, follow: bool
+        self,
+        given: Mapping[str, Any],
+        *,
+        after: str | None,
+        follow: bool,
+        started: Callable[[], None],
     ) -> AsyncIterator[Event]:
         """Matching events in the order of recording, from behind `after` or from now on."""
         wanted = self.filter(given)
         position = await self._start(after, wanted)
+        started()
         while True:
             read = await self._store.read(position, _TAIL_PAGE, wanted.tenant_id)
             for event in self._decide([item.stored for item in read], wanted):
@@ -140,7 +150,7 @@ class Searcher:
                     found.append(event)
         return found
 
-    async def _selection(
+    async def selection(
         self, wanted: EventFilter, after: tuple[bytes, str] | None, order: Order, limit: int
     ) -> Selection | None:
         """What to ask the store for, or None if nothing can match."""

@@ -39,7 +39,7 @@ async def test_an_owner_that_may_not_make_roles(private_postgres: PostgresServer
     left = private_postgres.psql("SELECT count(*) FROM pg_namespace WHERE nspname = 'muniment'")
     private_postgres.psql(
         "CREATE ROLE muniment_writer; CREATE ROLE muniment_reader; CREATE ROLE muniment_keeper;"
-        "CREATE ROLE muniment_sequencer"
+        "CREATE ROLE muniment_sequencer; CREATE ROLE muniment_service"
     )
     assert (left.stdout, (await _upgrade(url)).is_current) == ("0\n", True)
 

@@ -14,6 +14,8 @@ from muniment.cli.keys import key_, keygen
 from muniment.cli.proving import checkpoint, prove, sequence
 from muniment.cli.recording import record
 from muniment.cli.searching import search, show, tail
+from muniment.cli.serving import serve
+from muniment.cli.tokens import tokens
 from muniment.cli.verifying import verify
 from muniment.cli.witnessing import watch, witness
 from muniment.config import DEFAULT_URL
@@ -59,9 +61,11 @@ _COMMANDS = (
     record,
     search,
     sequence,
+    serve,
     show,
     stats,
     tail,
+    tokens,
     verify,
     watch,
     witness,

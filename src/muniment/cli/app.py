@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 import msgspec
 
-from muniment.cli.visible import visible
 from muniment.errors import InvalidConfig, InvalidEvent, InvalidQuery, MunimentError
 from muniment.log import AuditLog
 from muniment.stores import open_store
 from muniment.stores.base import Store
+from muniment.visible import visible
 
 if TYPE_CHECKING:  # loaded only where there is a key
     from muniment.keys import SigningKey

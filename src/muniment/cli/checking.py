@@ -12,8 +12,8 @@ import click
 from muniment.cli.app import App, open_existing, run
 from muniment.cli.known_keys import KEY_OR_FILE, known_keys
 from muniment.cli.progress import Progress
-from muniment.cli.visible import visible
 from muniment.errors import MunimentError
+from muniment.visible import visible
 
 # What checks signatures is imported where it is needed: most commands do without.
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The commands about the store itself: stats, db status, db upgrade."""
+"""The commands about the store itself: stats, db status, db upgrade, db recount."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-from muniment.cli.app import App, check_exists, open_log, run
+from muniment.cli.app import App, check_exists, open_existing, open_log, run
+from muniment.cli.progress import Progress
 from muniment.cli.render import output
-from muniment.cli.visible import visible
 from muniment.stores import open_store, without_password
 from muniment.stores.base import SchemaStatus
 from muniment.stores.trees import Lag
+from muniment.visible import visible
 
 
 @click.command()
@@ -66,7 +67,7 @@ def _shown(value: object) -> str:
 
 @click.group()
 def db() -> None:
-    """Look after the database's schema."""
+    """Look after the database's schema and counts."""
 
 
 @db.command()
@@ -107,6 +108,29 @@ def upgrade(app: App) -> None:
             await store.close()
 
     click.echo(f"schema {run(bring_up()).current}: up to date")
+
+
+@db.command()
+@click.pass_obj
+def recount(app: App) -> None:
+    """Throw the counts away that histograms are made of, and make them again.
+
+    Nothing else depends on them. Counting is whole meanwhile, if slow. PostgreSQL needs a member of
+    muniment_keeper, or who installed the schema.
+    """
+    click.echo(f"counted {run(_recount(app)):,} events")
+
+
+async def _recount(app: App) -> int:
+    async with open_existing(app) as store:
+        await store.counts.forget()
+        total = (await store.stats())["events"]
+        counted = 0
+        with Progress("counting", unit="events") as progress:
+            while done := await store.counts.count_pending(store.counts.step):
+                counted += done
+                progress.advance(done, done=counted, total=total)
+    return counted
 
 
 def _verdict(found: SchemaStatus) -> str:

@@ -12,9 +12,9 @@ import msgspec
 
 from muniment.cli.app import App, open_log, run
 from muniment.cli.progress import Progress
-from muniment.cli.visible import visible
 from muniment.errors import InvalidConfig
 from muniment.log import AuditLog
+from muniment.visible import visible
 
 # What imports needs the database's toolkit, and is imported where it is used: other commands, such
 # as `muniment verify`, do without.

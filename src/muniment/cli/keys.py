@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from muniment.cli.visible import visible
+from muniment.visible import visible
 
 # What signs is imported where it is needed: most commands do without.
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from muniment.cli.render import messages
-from muniment.cli.visible import visible
+from muniment.visible import visible
 
 
 class Progress:

@@ -9,11 +9,11 @@ import click
 
 from muniment.cli.app import App, open_existing, open_log, run
 from muniment.cli.render import messages
-from muniment.cli.visible import visible
 from muniment.config import above_zero
 from muniment.diagnostics import Diagnostics
 from muniment.errors import MunimentError
 from muniment.sequencer import DEFAULT_INTERVAL, make_sequencer, sequencer_options
+from muniment.visible import visible
 
 
 @click.command(

@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from muniment.actions import ActionInfo
-from muniment.cli.visible import visible
 from muniment.event import Actor, Event, Outcome
+from muniment.visible import visible
 
 _MANY_TARGETS: Final = 3
 _WIDE: Final = 110

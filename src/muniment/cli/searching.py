@@ -9,10 +9,11 @@ import click
 
 from muniment.cli.app import App, open_log, run
 from muniment.cli.filters import filter_options, filters_of, query_argument
-from muniment.cli.formats import FORMATS, body_of, write_bytes, writer_of
+from muniment.cli.formats import FORMATS, write_bytes, writer_of
 from muniment.cli.progress import Progress
 from muniment.cli.render import details_of, line_of, messages, output, sheet_of
 from muniment.event import Event
+from muniment.formats import body_of
 from muniment.merkle import leaf_hash
 
 _PAGE = 1000

@@ -16,8 +16,8 @@ import click
 
 from muniment.cli.known_keys import KEY_OR_FILE, known_keys
 from muniment.cli.progress import Progress
-from muniment.cli.visible import visible
 from muniment.errors import VerificationError
+from muniment.visible import visible
 
 # What verifies is imported where it is needed: other commands do without.
 if TYPE_CHECKING:

@@ -7,12 +7,14 @@ from typing import Final, Literal
 
 import msgspec
 
-from muniment.event import Actor
+from muniment.event import Actor, Context
 from muniment.http.problems import Refusal
 
 SCOPE_KEY: Final = "scope"
 """The key of a route handler's `opt` that names the `Scope` it asks for, or `PUBLIC`."""
 PUBLIC: Final = "public"
+COOKIE_KEY: Final = "cookie"
+"""The key of `opt` that lets a viewer session call a handler that is no GET: `True`."""
 
 
 class Scope(StrEnum):
@@ -24,11 +26,15 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
+SESSION_SCOPES: Final = frozenset({Scope.READ, Scope.EXPORT})
+"""All that a viewer link or session may be good for: they change nothing."""
+
+
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Whoever showed a credential.
 
     `id` names the credential and may be logged. `tenant_id` is the one tenant it is bound to, None
-    for all. `actor` is as whom the caller's own reading is recorded.
+    for all. `actor` is as whom the caller's own reading is recorded, `context` where from.
     """
 
     kind: Literal["token", "oidc", "session", "host"]
@@ -36,6 +42,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     scopes: frozenset[Scope]
     tenant_id: str | None
     actor: Actor
+    context: Context = Context()
 
     def require(self, scope: Scope) -> None:
         """Raise a 403 unless the credential has that scope."""

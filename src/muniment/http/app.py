@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Final
 
 from litestar import Litestar
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
 from muniment.http import api, auth, viewer
+from muniment.http.answering import Measured, add_headers
 from muniment.http.api import counting, exporting, finding, proving, recording, tailing, watching
 from muniment.http.auth import linking, signing_in
-from muniment.http.auth.identifying import caller_of
+from muniment.http.auth.identifying import admit, caller_of
+from muniment.http.limits import Limits
 from muniment.http.problems import answer
 from muniment.http.service import Service
 from muniment.http.settings import ServiceSettings
 from muniment.http.viewer import assets, event_page, live_page, pages
+from muniment.http.viewer.rendering import render_problem
 from muniment.log import AuditLog
 
 __all__ = ["api", "auth", "make_app", "viewer"]
@@ -46,21 +50,32 @@ def make_app(log: AuditLog, settings: ServiceSettings | None = None) -> Litestar
     that is open is the host's to close.
     """
     service = Service(log, settings or ServiceSettings())
+    service.render_problem = render_problem
 
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncIterator[None]:
-        if log.snapshot() is not None:
-            yield
-            return
-        async with log:
-            yield
+        async with nullcontext() if log.snapshot() is not None else log:
+            try:
+                yield
+            finally:
+                service.closing.set()
+                await service.exports.close()
 
-    return Litestar(
+    app = Litestar(
         list(_ROUTES),
         dependencies={
             "service": Provide(lambda: service, sync_to_thread=False),
             "caller": Provide(caller_of),
         },
+        guards=[admit],
         exception_handlers={Exception: answer},
+        middleware=[Measured],
+        before_send=[add_headers],
         lifespan=[running],
+        # How a process logs is its own, or its host's, to say.
+        logging_config=None,
+        openapi_config=None,
+        state=State({"service": service}),
     )
+    app.asgi_handler = Limits(app.asgi_handler, log, service.settings)
+    return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -78,11 +79,20 @@ _STATUS_OF: Final[tuple[tuple[type[MunimentError], int, str], ...]] = (
     (LogClosed, 503, "closing"),
     (InvalidConfig, 400, "invalid-query"),
 )
-_AGAIN: Final = {"Retry-After": "1"}
+AGAIN: Final = {"Retry-After": "1"}
+_TOLD: Final[dict[type[MunimentError], str]] = {
+    NotDurable: "It could be made durable nowhere, and is not recorded. Send it again.",
+    StoreUnavailable: "The store can't be reached. Try again.",
+    EventRefused: "The store refuses this event for its own sake; it is in quarantine.",
+    LogClosed: "The service is about to end. Try again.",
+}
+"""What is said instead of a message that tells of paths and hosts."""
+_NO_PAGES: Final = frozenset({"v1", "schema", "metrics", "healthz", "readyz"})
+_logger: Final = logging.getLogger("muniment.http")
 
 
 def refusal_of(error: Exception) -> Refusal:
-    """The refusal that tells the caller about an error."""
+    """The refusal that tells the caller about an error, and nothing of what is inside."""
     if isinstance(error, Refusal):
         return error
     for kind, status, name in _STATUS_OF:
@@ -90,28 +100,48 @@ def refusal_of(error: Exception) -> Refusal:
             return Refusal(
                 status,
                 name,
-                str(error),
+                _TOLD.get(kind) or str(error),
                 field=getattr(error, "field", None),
-                headers=_AGAIN if status == HTTPStatus.SERVICE_UNAVAILABLE else None,
+                headers=AGAIN if status == HTTPStatus.SERVICE_UNAVAILABLE else None,
             )
-    if isinstance(error, HTTPException):
-        return Refusal(
-            error.status_code,
-            HTTPStatus(error.status_code).phrase.lower().replace(" ", "-"),
-            error.detail or HTTPStatus(error.status_code).phrase,
-            headers=dict(error.headers or {}),
-        )
+    if isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _of_framework(error)
     return Refusal(500, "internal", "Something failed here; the service's own log says what.")
+
+
+def _of_framework(error: HTTPException) -> Refusal:
+    status = HTTPStatus(error.status_code)
+    detail, field = error.detail or status.description or status.phrase, None
+    extra = error.extra
+    if isinstance(extra, list) and extra and isinstance(extra[0], dict):
+        field = extra[0].get("key")
+        detail = f"{field}: {extra[0].get('message', detail)}" if field else detail
+    name = status.phrase.lower().replace(" ", "-")
+    return Refusal(status, name, detail, field=field, headers=dict(error.headers or {}))
 
 
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The response for an error, whatever it is."""
     refusal = refusal_of(error)
-    if refusal.problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        request.logger.exception("%s %s", request.method, request.url.path, exc_info=error)
+    if not isinstance(error, Refusal | HTTPException) and (
+        refusal.problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR or type(error) in _TOLD
+    ):
+        _logger.error("%s %s", request.method, request.url.path, exc_info=error)
+    render = getattr(request.app.state.get("service"), "render_problem", None)
+    if render is not None and _is_page(request):
+        page: Response[bytes] = render(request, refusal.problem)
+        page.headers.update(refusal.headers)
+        return page
     return Response(
         msgspec.json.encode(refusal.problem),
         status_code=refusal.problem.status,
         media_type=MEDIA_TYPE,
         headers=refusal.headers,
     )
+
+
+def _is_page(request: Request[Any, Any, Any]) -> bool:
+    """Whether a person looks at the answer."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    first = path.removeprefix("/").partition("/")[0]
+    return first not in _NO_PAGES and "text/html" in request.headers.get("accept", "")

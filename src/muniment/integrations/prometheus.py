@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Final
 
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import Histogram as _Measured
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -19,6 +21,9 @@ from muniment.log import AuditLog
 from muniment.metrics import Histogram
 from muniment.watching import Sequencing, Snapshot
 
+EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""The media type of what `RequestMetrics.exposition` gives."""
+_REQUEST_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _PLACES: Final = ("stored", "already", "spooled", "refused")
 
 
@@ -44,6 +49,30 @@ class LogCollector(Collector):
             yield from chain(_gauges(snapshot), _counters(snapshot), _histograms(snapshot))
             if snapshot.sequencing is not None:
                 yield from _of_sequencing(snapshot.sequencing)
+
+
+class RequestMetrics:
+    """How many requests the HTTP service answered, and how long each took."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._seconds = _Measured(
+            "muniment_http_request_seconds",
+            "How long a request took, to the end of its answer, by route and class of status",
+            ["method", "route", "status"],
+            buckets=_REQUEST_SECONDS,
+            registry=self._registry,
+        )
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request. `route` is its route's template, or there would be no end of labels."""
+        self._seconds.labels(method, route, f"{status // 100}xx").observe(seconds)
+
+    def exposition(self, log: AuditLog) -> bytes:
+        """The metrics of the requests and of a log, in Prometheus' text format."""
+        registry = CollectorRegistry()
+        registry.register(LogCollector(log))
+        return generate_latest(registry) + generate_latest(self._registry)
 
 
 def _gauges(now: Snapshot) -> Iterable[Metric]:

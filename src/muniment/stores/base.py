@@ -15,7 +15,7 @@ import msgspec
 
 from muniment.errors import SchemaMismatch
 from muniment.query import Clause, Order
-from muniment.stores.counts import Counts
+from muniment.stores.counts import Counts, Facts
 from muniment.stores.credentials import Credentials
 from muniment.stores.trees import Trees
 
@@ -159,6 +159,10 @@ class Store(ABC):
         MUST hold every committed event that satisfies the selection; MAY hold a few that don't.
         MUST NOT use OFFSET or COUNT over the result.
         """
+
+    @abstractmethod
+    async def facts(self, wanted: Selection) -> list[Facts]:
+        """What `select` nominates, in the same order, without the bodies."""
 
     @abstractmethod
     async def actions(self, tenant_id: str | None) -> list[str]:

@@ -1,33 +1,51 @@
 """The contract of a store's counts: how many events, by time, action and outcome.
 
 A projection: made from the events' own columns, behind them, by `count_pending`; it may be thrown
-away and made again at any time.
+away and made again at any time. An erased event still counts.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Final, Literal
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal, NamedTuple
 
 import msgspec
+
+from muniment.query import TERM_SEPARATOR
 
 Width = Literal[3_600_000, 86_400_000]
 HOUR: Final = 3_600_000
 DAY: Final = 86_400_000
 """The widths of the cells, in milliseconds."""
 
+ALL_TENANTS: Final = ""
+"""Stands for all tenants together where their counts are kept: no tenant can be called that."""
+
+
+class Bars(NamedTuple):
+    """The bars that cells are added up for: each of that width, one of them from `origin` on.
+
+    In milliseconds, and multiples of the cells' width.
+    """
+
+    origin: int
+    width: int
+
 
 class Cell(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """So many events with that action and outcome, their ids' times from `start` on.
 
-    `start` is in milliseconds since 1970, a multiple of the width.
+    `start` is in milliseconds since 1970.
     """
 
     start: int
     action: str
     outcome: str
     events: int
+
+
+FACTS: Final = ("tenant_id", "event_id", "terms")
 
 
 class Facts(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -37,9 +55,30 @@ class Facts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     event_id: bytes
     terms: str
 
+    @property
+    def milliseconds(self) -> int:
+        """The event's time, in milliseconds since 1970."""
+        return int.from_bytes(self.event_id[:6], "big")
+
+    def first(self) -> tuple[str, str, str, str]:
+        """The event's action, outcome, and its actor's id and type."""
+        parts = self.terms.split(TERM_SEPARATOR, 5)
+        if len(parts) < 6:  # not written by us
+            return "", "", "", ""
+        return parts[1][7:], parts[2][8:], parts[3][6:], parts[4][11:]
+
+    def values(self, kind: str) -> Iterator[str]:
+        """The values of its terms of that kind, such as `target` or `target_type`."""
+        start = f"{TERM_SEPARATOR}{kind}:"
+        for rest in self.terms.split(start)[1:]:
+            yield rest.split(TERM_SEPARATOR, 1)[0]
+
 
 class Counts(ABC):
     """Keeps counts. Methods raise as those of a `Store` do."""
+
+    step: int = 5000
+    """How many events to count at a time."""
 
     @abstractmethod
     async def count_pending(self, limit: int) -> int:
@@ -51,11 +90,14 @@ class Counts(ABC):
 
     @abstractmethod
     async def cells(
-        self, tenant_id: str | None, since: int, until: int, width: Width
+        self, tenant_id: str | None, since: int, until: int, width: Width, bars: Bars
     ) -> Sequence[Cell]:
         """The counts of a tenant, or of all together, of cells that start in [since, until).
 
-        MUST be whole: events that `count_pending` has not come to yet are counted too.
+        `since` and `until` are in milliseconds since 1970, multiples of the width. Those in one bar
+        come added up, starting where it does; in no order, and one MAY come in parts. MUST be
+        whole: events that `count_pending` has not come to yet are counted too, in the same
+        snapshot. "All" are those that the store's user may see.
         """
 
     @abstractmethod

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 from sqlalchemy.sql import ClauseElement
 
 from muniment.stores.base import Selection, StoredEvent
+from muniment.stores.counts import Facts
 from muniment.stores.selecting import Statements, every_event
 
 _TERMS_AT_ONCE = 200
+Found = TypeVar("Found", StoredEvent, Facts)
 
 
 async def select_with(
-    fetch: Callable[[ClauseElement], Awaitable[list[StoredEvent]]],
+    fetch: Callable[[ClauseElement], Awaitable[list[Found]]],
     statements: Statements,
     wanted: Selection,
     count: Callable[[ClauseElement], Awaitable[int]],
-) -> list[StoredEvent]:
-    """The selection's events, the unindexed and the indexed together, in order.
+) -> list[Found]:
+    """The selection's events, or their facts, the unindexed and the indexed together, in order.
 
     What is not indexed is read first: an event that is indexed meanwhile is then found twice,
     never missed.

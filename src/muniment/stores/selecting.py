@@ -8,7 +8,8 @@ unindexed ones, few while indexing keeps up) are looked through one by one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 from sqlalchemy import (
     ARRAY,
@@ -51,6 +52,13 @@ class Statements:
         self._has_lateral = has_lateral
         self._position = position
         self._lower = lower
+        self.columns: tuple[str, ...] = ("tenant_id", "event_id", "leaf_hash", "body")
+
+    def giving(self, *columns: str) -> Self:
+        """The same statements, which give these columns of the events."""
+        changed = copy(self)
+        changed.columns = columns
+        return changed
 
     def by_tenant(self, wanted: Selection) -> Select[Any]:
         """All events of a tenant, by the primary key: no clause to drive the search."""
@@ -183,9 +191,8 @@ class Statements:
             return []
         return [self._position(self._lower(events.c.body), wanted.text) > 0]
 
-    @staticmethod
-    def _columns(events: FromClause) -> list[ColumnElement[Any]]:
-        return [events.c.tenant_id, events.c.event_id, events.c.leaf_hash, events.c.body]
+    def _columns(self, events: FromClause) -> list[ColumnElement[Any]]:
+        return [events.c[name] for name in self.columns]
 
     @staticmethod
     def _bounds(source: FromClause, wanted: Selection) -> list[ColumnElement[bool]]:

@@ -15,6 +15,7 @@ from muniment.stores.base import (
     Store,
     StoredEvent,
 )
+from muniment.stores.counts import Facts
 from muniment.testing.faulty_trees import FaultyTrees
 
 
@@ -29,6 +30,8 @@ class FaultyStore(Store):
         self.url = store.url
         self.index_step = store.index_step
         self.trees: FaultyTrees = FaultyTrees(store.trees)
+        self.counts = store.counts
+        self.credentials = store.credentials
         self.appended: list[int] = []
         self._store = store
         self._healed = asyncio.Event()
@@ -109,6 +112,10 @@ class FaultyStore(Store):
     async def select(self, wanted: Selection) -> list[StoredEvent]:
         """Select from the real store."""
         return await self._store.select(wanted)
+
+    async def facts(self, wanted: Selection) -> list[Facts]:
+        """Facts from the real store."""
+        return await self._store.facts(wanted)
 
     async def actions(self, tenant_id: str | None) -> list[str]:
         """The actions in the real store."""

@@ -2,6 +2,159 @@
 
 from __future__ import annotations
 
-from litestar.types import ControllerRouterHandler
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, Final
 
-ROUTES: tuple[ControllerRouterHandler, ...] = ()
+import msgspec
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+from litestar.types import ControllerRouterHandler
+from msgspec import UNSET
+
+from muniment.errors import InvalidQuery
+from muniment.event import Event
+from muniment.formats import COLUMNS, body_of, cells_of, csv_of
+from muniment.http.access import SCOPE_KEY, Caller, Scope
+from muniment.http.api.asking import asks, media_type_of
+from muniment.http.api.describing import OPERATION_KEY, Answer, Operation
+from muniment.http.api.wire import CSV, JSON, NDJSON, Find, Found, OfTenant
+from muniment.http.problems import Refusal
+from muniment.http.service import Service
+from muniment.http.streaming import Streamed
+from muniment.query import Page
+
+_PAGE: Final = 50
+_STREAMED_AT_ONCE: Final = 200
+_PIECE_BYTES: Final = 65_536
+_CSV_TYPE: Final = "text/csv; charset=utf-8; header=present"
+
+
+@get(
+    "/v1/events",
+    dependencies={"asked": asks(Find)},
+    opt={
+        SCOPE_KEY: Scope.READ,
+        OPERATION_KEY: Operation(
+            id="findEvents",
+            summary="Find events",
+            description="A page of events as JSON; as NDJSON (the stored bodies, byte for byte) or "
+            "CSV a stream of all that is found, for which the scope `export` is needed too.",
+            query=Find,
+            answers={
+                200: Answer(
+                    description="The events.", bodies={JSON: Found, NDJSON: bytes, CSV: bytes}
+                )
+            },
+            problems=(406,),
+        ),
+    },
+)
+async def find_events(
+    request: Request[Any, Any, Any],
+    asked: NamedDependency[Find],
+    caller: NamedDependency[Caller],
+    service: NamedDependency[Service],
+) -> Response[bytes]:
+    """A page of events, or a stream of them."""
+    limit = None if asked.limit is UNSET else asked.limit
+    if limit is not None and limit > service.settings.max_page:
+        raise InvalidQuery("limit", f"is over {service.settings.max_page}; follow the next_cursor")
+    media_type = media_type_of(request, (JSON, NDJSON, CSV))
+    filters = asked.arguments()
+    tenant_id = filters["tenant_id"] = caller.tenant(filters.get("tenant_id"))
+    shown = {"filters": {name: value for name, value in filters.items() if value is not None}}
+
+    async def page(cursor: str | None, size: int) -> Page:
+        return await service.log.search(**filters, order=asked.order, limit=size, cursor=cursor)
+
+    cursor = None if asked.cursor is UNSET else asked.cursor
+    if media_type == JSON:
+        found = await page(cursor, limit or min(_PAGE, service.settings.max_page))
+        await service.readings.view(caller, tenant_id, {"what": "events", **shown})
+        return Response(_page_of(found), media_type=JSON)
+    caller.require(Scope.EXPORT)
+    first = await page(cursor, min(limit or _STREAMED_AT_ONCE, _STREAMED_AT_ONCE))
+    is_csv = media_type == CSV
+    taken = {"what": "events", "format": "csv" if is_csv else "jsonl", **shown}
+    await service.readings.export(caller, tenant_id, taken)
+    source = _pieces(first, page, limit=limit, is_csv=is_csv, closing=service.closing)
+    return Streamed(source, media_type=_CSV_TYPE if is_csv else media_type)
+
+
+@get(
+    "/v1/events/{event_id:str}",
+    dependencies={"asked": asks(OfTenant)},
+    opt={
+        SCOPE_KEY: Scope.READ,
+        OPERATION_KEY: Operation(
+            id="getEvent",
+            summary="One event",
+            description="Its stored body, byte for byte: what was hashed.",
+            query=OfTenant,
+            answers={200: Answer(description="The event.", bodies={JSON: Event})},
+            problems=(404, 410),
+        ),
+    },
+)
+async def get_event(
+    event_id: FromPath[str],
+    asked: NamedDependency[OfTenant],
+    caller: NamedDependency[Caller],
+    service: NamedDependency[Service],
+) -> Response[bytes]:
+    """The stored body of an event."""
+    stored = await service.log.stored(event_id, tenant_id=caller.tenant(asked.given()))
+    if stored.body is None:
+        raise Refusal(
+            HTTPStatus.GONE, "erased", f"Event {event_id} was erased; its proof is there still."
+        )
+    await service.readings.view(caller, stored.tenant_id, {"what": "event", "event": event_id})
+    return Response(stored.body.encode(), media_type=JSON)
+
+
+ROUTES: tuple[ControllerRouterHandler, ...] = (find_events, get_event)
+
+
+def _page_of(page: Page) -> bytes:
+    """A `Found`, of the bodies as they are stored."""
+    events = b",".join(body_of(event) for event in page.events)
+    cursor = msgspec.json.encode(page.next_cursor)
+    return b'{"events":[' + events + b'],"next_cursor":' + cursor + b"}"
+
+
+async def _pieces(
+    found: Page,
+    page: Callable[[str | None, int], Awaitable[Page]],
+    *,
+    limit: int | None,
+    is_csv: bool,
+    closing: asyncio.Event,
+) -> AsyncGenerator[bytes, None]:
+    """The stream's body; a page is fetched once the client has taken nearly all before it."""
+    piece = bytearray(csv_of([COLUMNS]) if is_csv else b"")
+    left = limit
+    while True:
+        for line in map(_csv_line if is_csv else _json_line, found.events):
+            piece += line
+            if len(piece) >= _PIECE_BYTES:
+                yield bytes(piece)
+                piece.clear()
+        left = None if left is None else left - len(found.events)
+        if found.next_cursor is None or left == 0:
+            yield bytes(piece)
+            return
+        if closing.is_set():
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "closing", "The service shuts down.")
+        size = _STREAMED_AT_ONCE if left is None else min(left, _STREAMED_AT_ONCE)
+        found = await page(found.next_cursor, size)
+
+
+def _csv_line(event: Event) -> bytes:
+    return csv_of([cells_of(event)])
+
+
+def _json_line(event: Event) -> bytes:
+    return body_of(event) + b"\n"

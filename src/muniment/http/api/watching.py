@@ -1,7 +1,115 @@
-"""How the service does: liveness, readiness, metrics."""
+"""How the service does: liveness, readiness, metrics; and what its API is."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
 from litestar.types import ControllerRouterHandler
 
-ROUTES: tuple[ControllerRouterHandler, ...] = ()
+from muniment.http.access import PUBLIC, SCOPE_KEY, Scope
+from muniment.http.api.asking import Nothing, asks, json_of
+from muniment.http.api.describing import OPERATION_KEY, Answer, Operation, described
+from muniment.http.api.wire import JSON, TEXT, Alive, Readiness
+from muniment.http.auth.identifying import caller_of
+from muniment.http.service import Service
+from muniment.integrations.prometheus import EXPOSITION
+
+
+@get(
+    "/healthz",
+    dependencies={"asked": asks(Nothing)},
+    opt={
+        SCOPE_KEY: PUBLIC,
+        OPERATION_KEY: Operation(
+            id="isAlive",
+            summary="Whether the service runs",
+            answers={200: Answer(description="It does.", bodies={JSON: Alive})},
+        ),
+    },
+)
+async def tell_liveness(asked: NamedDependency[Nothing]) -> Response[bytes]:
+    """That the service runs, whatever its store does."""
+    del asked
+    return json_of(Alive())
+
+
+@get(
+    "/readyz",
+    dependencies={"asked": asks(Nothing)},
+    opt={
+        SCOPE_KEY: PUBLIC,
+        OPERATION_KEY: Operation(
+            id="isReady",
+            summary="Whether the service should get requests",
+            description="503 while it shuts down, and while its log is failing: events are lost, "
+            "or stuck. `degraded` takes requests: what the store can't take lies in the spool.",
+            answers={
+                200: Answer(description="It should.", bodies={JSON: Readiness}),
+                503: Answer(description="It should not.", bodies={JSON: Readiness}),
+            },
+        ),
+    },
+)
+async def tell_readiness(
+    asked: NamedDependency[Nothing], service: NamedDependency[Service]
+) -> Response[bytes]:
+    """How the log does. It says no more to everybody: problems name paths and hosts."""
+    del asked
+    readiness = Readiness(
+        state="closing" if service.closing.is_set() else service.log.health().state
+    )
+    is_ready = readiness.state in {"ok", "degraded"}
+    return json_of(readiness, HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+@get(
+    "/metrics",
+    dependencies={"asked": asks(Nothing)},
+    opt={
+        SCOPE_KEY: PUBLIC,
+        OPERATION_KEY: Operation(
+            id="getMetrics",
+            summary="Metrics for Prometheus, of this worker",
+            needs=Scope.ADMIN,
+            answers={200: Answer(description="The metrics.", bodies={TEXT: str})},
+        ),
+    },
+)
+async def get_metrics(
+    request: Request[Any, Any, Any],
+    asked: NamedDependency[Nothing],
+    service: NamedDependency[Service],
+) -> Response[bytes]:
+    """The metrics, for the scope `admin`; for everybody if `public_metrics` is set."""
+    del asked
+    if not service.settings.public_metrics:
+        (await caller_of(request)).require(Scope.ADMIN)
+    return Response(service.requests.exposition(service.log), media_type=EXPOSITION)
+
+
+@get(
+    ["/schema", "/schema/openapi.json"],
+    opt={SCOPE_KEY: PUBLIC},
+    dependencies={"asked": asks(Nothing)},
+)
+async def get_schema(
+    request: Request[Any, Any, Any],
+    asked: NamedDependency[Nothing],
+    service: NamedDependency[Service],
+) -> Response[bytes]:
+    """The OpenAPI document of what this service does."""
+    del asked
+    document = described(request.app, max_page=service.settings.max_page)
+    return Response(msgspec.json.encode(document), media_type=JSON)
+
+
+ROUTES: tuple[ControllerRouterHandler, ...] = (
+    tell_liveness,
+    tell_readiness,
+    get_metrics,
+    get_schema,
+)

@@ -1,21 +1,178 @@
-"""From a request to its `Caller`, or a 401."""
+"""From a request to its `Caller`, or a 401: the one place where credentials are looked at.
+
+Closed by default: a route that does not say in its `opt` who may call it is refused to everybody.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from ipaddress import ip_address
+from typing import Any, Final, cast
+from urllib.parse import quote, urlsplit
 
 from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from msgspec.structs import replace
 
-from muniment.event import Actor
-from muniment.http.access import Caller, Scope
+from muniment.event import Context
+from muniment.http.access import COOKIE_KEY, PUBLIC, SCOPE_KEY, Caller, Scope
+from muniment.http.auth.lookup import Lookup
+from muniment.http.auth.oidc import Issuer
+from muniment.http.auth.secrets import TOKEN_PREFIX, hash_of
+from muniment.http.problems import Refusal
+from muniment.http.settings import ServiceSettings
+from muniment.log import AuditLog
+from muniment.salvage import salvage_id, salvage_text
+
+SESSION_COOKIE: Final = "muniment_session"
+_CALLER: Final = "muniment.caller"
+_SAFE: Final = frozenset({"GET", "HEAD"})
+
+_Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+class Identifier:
+    """Knows callers by what they show: a token, or the cookie of a viewer session."""
+
+    def __init__(self, log: AuditLog, settings: ServiceSettings) -> None:
+        self.lookup = Lookup(log)
+        self._issuer = Issuer(settings) if settings.oidc_issuer else None
+        self._settings = settings
+
+    async def identify(self, connection: _Connection) -> Caller:
+        """Who is calling. Raises a 401 without a valid credential, and never says why."""
+        shown = connection.headers.get("authorization")
+        if shown is not None:
+            scheme, _, secret = shown.partition(" ")
+            secret = secret.strip()
+            caller = await self._bearer(secret) if scheme.lower() == "bearer" else None
+        else:
+            shown = connection.cookies.get(SESSION_COOKIE)
+            caller = await self.lookup.caller("session", shown) if shown else None
+        if caller is None:
+            raise unauthorized(shown=bool(shown))
+        return replace(caller, context=self._context(connection))
+
+    async def _bearer(self, secret: str) -> Caller | None:
+        if secret.startswith(TOKEN_PREFIX):
+            return await self.lookup.caller("token", secret)
+        issuer = self._issuer
+        if issuer is None:
+            return None
+        return await self.lookup.remembered(("oidc", hash_of(secret)), lambda: issuer.find(secret))
+
+    def _context(self, connection: _Connection) -> Context:
+        headers = connection.headers
+        ip = connection.client.host if connection.client else None
+        if self._settings.behind_tls:
+            ip = _forwarded_for(headers.get("x-forwarded-for")) or ip
+        return Context(
+            ip=salvage_id(ip),
+            user_agent=salvage_text(headers.get("user-agent")),
+            request_id=salvage_id(headers.get("x-request-id") or None),
+        )
+
+    def is_same_origin(self, connection: _Connection) -> bool:
+        """Whether a browser sent the request from one of our own pages.
+
+        By Sec-Fetch-Site (W3C Fetch Metadata), else by Origin (RFC 6454, section 7); a request
+        with neither is not.
+        """
+        site = connection.headers.get("sec-fetch-site")
+        if site is not None:
+            return site == "same-origin"
+        origin = connection.headers.get("origin")
+        return origin is not None and origin in self._own_origins(connection)
+
+    def _own_origins(self, connection: _Connection) -> set[str]:
+        host = connection.headers.get("host", "")
+        scheme = "https" if self.is_secure(connection) else "http"
+        origins = {f"{scheme}://{host}"}
+        if self._settings.public_url:
+            public = urlsplit(self._settings.public_url)
+            origins.add(f"{public.scheme}://{public.netloc}")
+        return origins
+
+    def is_secure(self, connection: _Connection) -> bool:
+        """Whether the request came over TLS, at the latest up to a proxy before us."""
+        return self._settings.behind_tls or connection.scope["scheme"] in {"https", "wss"}
+
+
+async def admit(connection: _Connection, handler: BaseRouteHandler) -> None:
+    """The guard of every route: raises unless the caller may call it."""
+    wanted = handler.opt.get(SCOPE_KEY)
+    if wanted == PUBLIC or _only_tells_methods(handler):
+        return
+    if not isinstance(wanted, Scope):
+        raise Refusal(500, "internal", "This route does not say who may call it, so nobody may.")
+    identifier: Identifier = connection.app.state.service.identifier
+    try:
+        caller = await identifier.identify(connection)
+    except Refusal as refusal:
+        if refusal.problem.status == 401 and _is_page(connection):
+            raise _to_sign_in(connection) from None
+        raise
+    if (
+        caller.kind == "session"
+        and connection.scope.get("method") not in _SAFE
+        and not (handler.opt.get(COOKIE_KEY) and identifier.is_same_origin(connection))
+    ):
+        raise Refusal(403, "forbidden", "A viewer session may not do this from here.")
+    caller.require(wanted)
+    cast("dict[str, Any]", connection.scope)[_CALLER] = caller
 
 
 async def caller_of(request: Request[Any, Any, Any]) -> Caller:
     """Who is calling. Raises a 401 without a valid credential."""
-    return Caller(
-        kind="host",
-        id="stub",
-        scopes=frozenset(Scope),
-        tenant_id=None,
-        actor=Actor.service("stub"),
+    known: Caller | None = cast("dict[str, Any]", request.scope).get(_CALLER)
+    if known is not None:
+        return known
+    identifier: Identifier = request.app.state.service.identifier
+    return await identifier.identify(request)
+
+
+def unauthorized(*, shown: bool) -> Refusal:
+    """A 401, the same for every credential that is not valid (RFC 6750, section 3)."""
+    challenge = 'Bearer realm="muniment"' + (', error="invalid_token"' if shown else "")
+    return Refusal(
+        401,
+        "unauthorized",
+        "Show a valid token: Authorization: Bearer …",
+        headers={"WWW-Authenticate": challenge},
     )
+
+
+def _only_tells_methods(handler: BaseRouteHandler) -> bool:
+    """Litestar's own answer to OPTIONS names the methods of a route, and nothing else."""
+    return getattr(handler, "http_methods", None) == {"OPTIONS"} and not handler.opt
+
+
+def _is_page(connection: _Connection) -> bool:
+    """Whether a person's browser asks for a page of the viewer."""
+    return (
+        connection.scope.get("method") == "GET"
+        and "text/html" in connection.headers.get("accept", "")
+        and not connection.scope["path"].startswith("/v1/")
+    )
+
+
+def _to_sign_in(connection: _Connection) -> Refusal:
+    path = quote(connection.scope["path"], safe="/~:@!$'()*,;")
+    query = connection.scope.get("query_string", b"").decode("ascii", "replace")
+    following = quote(f"{path}?{query}" if query else path, safe="/")
+    root = connection.scope.get("root_path", "").rstrip("/")
+    return Refusal(
+        303,
+        "sign-in",
+        "Sign in to see this page.",
+        headers={"Location": f"{root}/sign-in?next={following}", "Cache-Control": "no-store"},
+    )
+
+
+def _forwarded_for(header: str | None) -> str | None:
+    """The address that the proxy before us was called from: the last it names."""
+    last = (header or "").rpartition(",")[2].strip()
+    try:
+        return str(ip_address(last))
+    except ValueError:
+        return None

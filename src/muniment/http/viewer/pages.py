@@ -1,7 +1,244 @@
-"""The page of the trail, and its JSON twin."""
+"""The page of the trail, its JSON twin, and what completes a query."""
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from typing import Any, get_args
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
 from litestar.types import ControllerRouterHandler
 
-ROUTES: tuple[ControllerRouterHandler, ...] = ()
+from muniment import filter_language
+from muniment.actions import Category
+from muniment.counting import Counted
+from muniment.errors import InvalidQuery
+from muniment.event import ActorType, Event, Outcome
+from muniment.formats import body_of
+from muniment.http.access import SCOPE_KEY, Caller, Scope
+from muniment.http.api.asking import Nothing, asks, json_of
+from muniment.http.service import Service
+from muniment.http.viewer.facets import facets_of
+from muniment.http.viewer.histogram import histogram_of
+from muniment.http.viewer.rendering import page, tools_of
+from muniment.http.viewer.sentences import Part, plain, sentence_of
+from muniment.http.viewer.trail import PRESETS, Question, Trail, look
+from muniment.query import Activity
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """An event of the list: the stored body, and its sentence."""
+
+    event: msgspec.Raw
+    sentence: str
+
+
+class TrailTwin(msgspec.Struct, frozen=True, kw_only=True):
+    """What the page shows, as JSON. `conditions` are what the filter language says in `q`."""
+
+    q: str
+    conditions: dict[str, Any]
+    tenant_id: str | None
+    since: datetime
+    until: datetime
+    order: str
+    counts: Counted
+    events: list[Row]
+    next_cursor: str | None
+
+
+class Completions(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys of the filter language, and the values that are known for some of them."""
+
+    keys: list[str]
+    values: dict[str, list[str]]
+
+
+_DEPENDENCIES = {"question": asks(Question)}
+
+
+@get("/", dependencies=_DEPENDENCIES, opt={SCOPE_KEY: Scope.READ}, include_in_schema=False)
+async def trail_page(
+    request: Request[Any, Any, Any],
+    question: NamedDependency[Question],
+    caller: NamedDependency[Caller],
+    service: NamedDependency[Service],
+) -> Response[str]:
+    """The trail: a histogram, facets, and the events."""
+    try:
+        found = await look(service, caller, question)
+    except InvalidQuery as error:
+        return _refused(request, caller, question, error)
+    return page(request, "trail.html", _context(request, service, caller, found))
+
+
+@get(
+    "/trail.json", dependencies=_DEPENDENCIES, opt={SCOPE_KEY: Scope.READ}, include_in_schema=False
+)
+async def trail_twin(
+    request: Request[Any, Any, Any],
+    question: NamedDependency[Question],
+    caller: NamedDependency[Caller],
+    service: NamedDependency[Service],
+) -> Response[bytes]:
+    """What the page of the trail shows, as JSON."""
+    found = await look(service, caller, question)
+    say = tools_of(request)["t"]
+    return json_of(
+        TrailTwin(
+            q=question.q,
+            conditions=found.conditions,
+            tenant_id=found.tenant_id,
+            since=found.counted.since,
+            until=found.counted.until,
+            order=question.order,
+            counts=found.counted,
+            events=[
+                Row(
+                    event=msgspec.Raw(body_of(event)),
+                    sentence=plain(sentence_of(event, service.log.catalogue, say)),
+                )
+                for event in found.page.events
+            ],
+            next_cursor=found.page.next_cursor,
+        )
+    )
+
+
+@get(
+    "/complete.json",
+    dependencies={"nothing": asks(Nothing)},
+    opt={SCOPE_KEY: Scope.READ},
+    include_in_schema=False,
+)
+async def completions(
+    nothing: NamedDependency[Nothing],
+    caller: NamedDependency[Caller],
+    service: NamedDependency[Service],
+) -> Response[bytes]:
+    """What the search box offers: keys, and the actions that the caller's tenant has events of."""
+    del nothing
+    log = service.log
+    seen = await log.store.actions(caller.tenant(None))
+    return json_of(
+        Completions(
+            keys=list(filter_language.KEYS),
+            values={
+                "action": sorted({*seen, *(info.action for info in log.catalogue)}),
+                "category": [category.value for category in Category],
+                "activity": list(get_args(Activity)),
+                "outcome": [outcome.value for outcome in Outcome],
+                "actor-type": list(get_args(ActorType)),
+                "since": ["1h", "24h", "7d", "30d"],
+            },
+        )
+    )
+
+
+ROUTES: tuple[ControllerRouterHandler, ...] = (trail_page, trail_twin, completions)
+
+
+class ListedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event of the list, as the template takes it."""
+
+    event: Event
+    sentence: list[Part]
+    url: str
+
+
+def _context(
+    request: Request[Any, Any, Any], service: Service, caller: Caller, found: Trail
+) -> dict[str, Any]:
+    tools = tools_of(request)
+    here, url, say = tools["here"], tools["url"], tools["t"]
+    catalogue = service.log.catalogue
+    bare = {k: v for k, v in found.conditions.items() if k not in {"since", "until"}}
+
+    def zoomed(start: datetime, end: datetime) -> str:
+        q = filter_language.text_of(bare)
+        return str(here(q=q, since=_stamp(start), until=_stamp(end), cursor=None))
+
+    def asked(q: str) -> str:
+        return str(here(q=q, cursor=None))
+
+    kept = {k: v for k, v in request.query_params.items() if k not in {"cursor", "lang"}}
+    return {
+        "found": found,
+        "histogram": histogram_of(found.counted, zoomed),
+        "zoomed_out": _zoomed_out(found.counted, zoomed),
+        "facets": facets_of(
+            found.counted, found.conditions, catalogue=catalogue, say=say, link=asked
+        ),
+        "activities": _activities(found, asked),
+        "presets": [
+            (name, here(q=filter_language.text_of(bare), since=name, until=None, cursor=None))
+            for name in PRESETS
+        ],
+        "events": [
+            ListedEvent(
+                event=event,
+                sentence=sentence_of(event, catalogue, say),
+                url=url(f"/events/{event.event_id}", **kept),
+            )
+            for event in found.page.events
+        ],
+        "next_url": here(cursor=found.page.next_cursor) if found.page.next_cursor else None,
+        "is_first": "cursor" not in request.query_params,
+        "may_export": Scope.EXPORT in caller.scopes,
+        "filters": _filters(found),
+        "bare_q": filter_language.text_of(bare),
+        "around_newest": _around(found, zoomed),
+        "here_as_json": url("/trail.json", **kept),
+    }
+
+
+def _refused(
+    request: Request[Any, Any, Any], caller: Caller, question: Question, error: InvalidQuery
+) -> Response[str]:
+    """The page with the query as it was typed, and what is wrong with it."""
+    del caller
+    context = {"question": question, "problem": error}
+    return page(request, "trail_refused.html", context, status=400)
+
+
+def _activities(found: Trail, asked: Any) -> list[tuple[str, int | None, bool, str]]:
+    """People, background, both: their name, count, whether it is shown, and the link."""
+    now = found.conditions.get("activity")
+    facet = found.counted.facets.get("activity")
+    counts = {value.value: value.events for value in facet.values} if facet else {}
+    shown: list[tuple[str, int | None, bool, str]] = []
+    for name in ("all", *get_args(Activity)):
+        conditions = {k: v for k, v in found.conditions.items() if k != "activity"}
+        if name != "all":
+            conditions["activity"] = name
+        is_now = now == (None if name == "all" else name)
+        events = None if name == "all" or (now and not is_now) else counts.get(name, 0)
+        shown.append((name, events, is_now, asked(filter_language.text_of(conditions))))
+    return shown
+
+
+def _filters(found: Trail) -> dict[str, Any]:
+    """The filters of what is shown, as an export takes them."""
+    filters = {**found.conditions, "tenant_id": found.tenant_id}
+    filters["since"] = _stamp(found.counted.since)
+    filters["until"] = _stamp(found.counted.until)
+    return {name: value for name, value in filters.items() if value is not None}
+
+
+def _around(found: Trail, zoomed: Any) -> str | None:
+    """The link to the time around the newest event, where the range holds none."""
+    if found.newest is None:
+        return None
+    day = timedelta(days=1)
+    return str(zoomed(found.newest.occurred_at - 6 * day, found.newest.occurred_at + day))
+
+
+def _zoomed_out(counted: Counted, zoomed: Any) -> str:
+    """The link to twice the range."""
+    half = max((counted.until - counted.since) / 2, timedelta(seconds=1))
+    return str(zoomed(counted.since - half, counted.until + half))
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -37,7 +37,7 @@ def translate_in_upgrade(error: asyncpg.PostgresError) -> StoreError:
         msg = (
             f"{error}: `db upgrade` needs a role that owns the schema or may CREATE in the "
             "database, and has CREATEROLE, or finds the roles muniment_writer, muniment_reader, "
-            "muniment_keeper and muniment_sequencer"
+            "muniment_keeper, muniment_sequencer and muniment_service"
         )
         return StoreError(msg)
     return translated

@@ -64,7 +64,7 @@ def _migrate(connection: Connection) -> None:
 def _begin_epoch_if_restored(connection: Connection) -> None:
     """Transaction ids start over in another cluster: rank its events behind all there are.
 
-    The index starts over too, since the old cluster may have left it anywhere.
+    The index and the counts start over too, since the old cluster may have left them anywhere.
     """
     epoch = connection.execute(_RESTORED).scalar()
     if epoch is None:
@@ -78,3 +78,4 @@ def _begin_epoch_if_restored(connection: Connection) -> None:
     )
     connection.execute(text(f"ALTER TABLE muniment.events ALTER epoch SET DEFAULT {following}"))
     connection.execute(text("UPDATE muniment.index_state SET epoch = 0, xid = '0'"))
+    connection.execute(text("SELECT muniment.forget_counts()"))

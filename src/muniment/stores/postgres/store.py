@@ -7,13 +7,13 @@ order, so nothing is read past the oldest transaction that is still running.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import ColumnElement, SmallInteger, Uuid, collate, func
+from sqlalchemy import ColumnElement, func
 from sqlalchemy.sql import ClauseElement
 
 from muniment.errors import InvalidConfig, SchemaMismatch, StoreError, UnsafeStore
@@ -26,7 +26,8 @@ from muniment.stores.base import (
     Store,
     StoredEvent,
 )
-from muniment.stores.plan import native, select_with
+from muniment.stores.counts import Facts
+from muniment.stores.plan import Found, native, select_with
 from muniment.stores.postgres.append import (
     COLUMNS,
     INSERT,
@@ -44,6 +45,8 @@ from muniment.stores.postgres.checks import (
     schema_status,
     unsafe_settings,
 )
+from muniment.stores.postgres.counts import PostgresCounts
+from muniment.stores.postgres.credentials import PostgresCredentials
 from muniment.stores.postgres.faults import (
     MALFORMED_URL,
     UNREACHABLE,
@@ -67,32 +70,15 @@ from muniment.stores.postgres.sql import (
     READ,
     SIZES,
 )
+from muniment.stores.postgres.statements import FIND, FIND_FACTS
 from muniment.stores.postgres.trees import PostgresTrees
 from muniment.stores.postgres.writer import Writer
-from muniment.stores.schema import (
-    POSTGRES_REVISION,
-    POSTGRES_SCHEMA,
-    XID8,
-    define_tables,
-)
+from muniment.stores.schema import POSTGRES_REVISION, POSTGRES_SCHEMA
 from muniment.stores.selecting import Statements
 
 _RETRIES: Final = 3
 _STATEMENTS_KEPT: Final = 100
 _ORDERLY: Final = 5.0
-_TABLES: Final = define_tables(
-    prefix="",
-    schema=POSTGRES_SCHEMA,
-    id_type=Uuid(),
-    sequence={"epoch": SmallInteger(), "xid": XID8()},
-)
-_STATEMENTS: Final = Statements(
-    _TABLES,
-    sequence=("epoch", "xid"),
-    has_lateral=True,
-    position=func.strpos,
-    lower=lambda column: func.lower(collate(column, "C")),
-)
 
 
 class PostgresStore(Store):
@@ -129,6 +115,8 @@ class PostgresStore(Store):
         self._partitions_at_open = KnownPartitions()
         self._repeating = False
         self.trees = PostgresTrees(self._connection)
+        self.credentials = PostgresCredentials(self._connection)
+        self.counts = PostgresCounts(self._connection)
 
     async def open(self) -> None:
         if self._migrate:
@@ -222,20 +210,28 @@ class PostgresStore(Store):
             return [stored(row) for row in await connection.fetch(GET_MANY, tenant_id, event_ids)]
 
     async def select(self, wanted: Selection) -> list[StoredEvent]:
+        return await self._find(wanted, FIND, stored)
+
+    async def facts(self, wanted: Selection) -> list[Facts]:
+        return await self._find(wanted, FIND_FACTS, lambda row: Facts(row[0], row[1].bytes, row[2]))
+
+    async def _find(
+        self, wanted: Selection, statements: Statements, made: Callable[[Any], Found]
+    ) -> list[Found]:
         async with self._connection() as connection, paging(connection):
 
-            async def fetch(statement: ClauseElement) -> list[StoredEvent]:
-                return [stored(row) for row in await run(connection, statement)]
+            async def fetch(statement: ClauseElement) -> list[Found]:
+                return [made(row) for row in await run(connection, statement)]
 
             async def count(statement: ClauseElement) -> int:
                 return int((await run(connection, statement))[0][0])
 
             ours = native(wanted, lambda raw: UUID(bytes=raw))
-            return await select_with(fetch, _STATEMENTS, ours, count)
+            return await select_with(fetch, statements, ours, count)
 
     async def actions(self, tenant_id: str | None) -> list[str]:
         async with self._connection() as connection, paging(connection):
-            rows = await run(connection, _STATEMENTS.actions(tenant_id, _action_of))
+            rows = await run(connection, FIND.actions(tenant_id, _action_of))
         return sorted(row[0] for row in rows)
 
     async def read(

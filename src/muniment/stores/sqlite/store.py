@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Integer, LargeBinary, func
+from sqlalchemy import ColumnElement, func
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.sql import ClauseElement
 
@@ -34,12 +34,15 @@ from muniment.stores.base import (
     StoredEvent,
 )
 from muniment.stores.borrowed import driver_connection
+from muniment.stores.counts import Facts
 from muniment.stores.plan import select_with
-from muniment.stores.schema import EVERY_EVENT, SQLITE_PREFIX, SQLITE_REVISION, define_tables
-from muniment.stores.selecting import Statements
+from muniment.stores.schema import EVERY_EVENT, SQLITE_PREFIX, SQLITE_REVISION
 from muniment.stores.sqlite.append import STORED, append, append_one, blob, index, stored
 from muniment.stores.sqlite.connections import Connections
+from muniment.stores.sqlite.counts import SqliteCounts
+from muniment.stores.sqlite.credentials import SqliteCredentials
 from muniment.stores.sqlite.insertions import selections
+from muniment.stores.sqlite.statements import FIND, FIND_FACTS
 from muniment.stores.sqlite.trees import SqliteTrees
 
 _READERS: Final = 3
@@ -52,16 +55,6 @@ _GET_ANY: Final = f"""
 """
 _VERSION_TABLE: Final = f"{SQLITE_PREFIX}schema_version"
 _DIALECT: Final = SQLiteDialect_pysqlite(paramstyle="qmark")
-_TABLES: Final = define_tables(
-    prefix=SQLITE_PREFIX, schema=None, id_type=LargeBinary(), sequence={"seq": Integer()}
-)
-_STATEMENTS: Final = Statements(
-    _TABLES,
-    sequence=("seq",),
-    has_lateral=False,
-    position=func.instr,
-    lower=func.lower,
-)
 _T = TypeVar("_T")
 
 
@@ -87,6 +80,8 @@ class SqliteStore(Store):
         self._connections = Connections(path, busy_timeout=busy_timeout)
         self._is_prepared = False
         self.trees = SqliteTrees(path, read=self._read, write=self._write_prepared)
+        self.credentials = SqliteCredentials(read=self._read, write=self._write_prepared)
+        self.counts = SqliteCounts(read=self._read, write=self._write_prepared)
 
     async def open(self) -> None:
         await self._write(self._prepare)
@@ -143,10 +138,16 @@ class SqliteStore(Store):
         return await self._read(find)
 
     async def select(self, wanted: Selection) -> list[StoredEvent]:
-        return await select_with(self._fetch, _STATEMENTS, wanted, self._count)
+        return await select_with(self._fetch, FIND, wanted, self._count)
+
+    async def facts(self, wanted: Selection) -> list[Facts]:
+        async def fetch(statement: ClauseElement) -> list[Facts]:
+            return [Facts(*row) for row in await self._rows(statement)]
+
+        return await select_with(fetch, FIND_FACTS, wanted, self._count)
 
     async def actions(self, tenant_id: str | None) -> list[str]:
-        rows = await self._rows(_STATEMENTS.actions(tenant_id, _action_of))
+        rows = await self._rows(FIND.actions(tenant_id, _action_of))
         return sorted(row[0] for row in rows)
 
     async def read(

@@ -1,4 +1,4 @@
-"""Counting events: a histogram and facets for a filter, within a time budget."""
+"""What counting tells."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
     """What was counted. Unless `exact`, there are at least so many events.
 
     `since` and `until` are the range that the bars cover, `width` is a bar's, in seconds. `facets`
-    are by `action`, `category`, `activity`, `outcome`, `actor`, `target`.
+    are by `action`, `category`, `activity`, `outcome`, `actor` (`user:u1`), `target` (its id).
     """
 
     since: datetime

@@ -1,0 +1,61 @@
+"""Responses that are made while they are sent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Any
+
+from anyio import CancelScope
+from litestar import Request, Response
+from litestar.response.base import ASGIResponse
+from litestar.response.streaming import ASGIStreamingResponse
+from litestar.types import Receive, Scope, Send
+
+
+class Streamed(Response[bytes]):
+    """A response whose body is what the source yields, made piece by piece as the client reads.
+
+    When the client goes away, the source's `finally` runs at once. An error in the source breaks
+    the connection off before the body's end, so that nobody takes a part for the whole (RFC 9112,
+    section 8).
+    """
+
+    def __init__(
+        self,
+        source: AsyncGenerator[bytes, None],
+        *,
+        media_type: str,
+        headers: Mapping[str, str] | None = None,
+        ended: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`ended` is called in any case, even if the client left before the body began."""
+        super().__init__(b"", media_type=media_type, headers=dict(headers or {}))
+        self._source = source
+        self._ended = ended
+
+    def to_asgi_response(
+        self, app: Any, request: Request[Any, Any, Any], **given: Any
+    ) -> ASGIResponse:
+        """What is sent."""
+        del app, request
+        made = _Streaming(
+            iterator=self._source,
+            media_type=self.media_type,
+            status_code=self.status_code or given.get("status_code"),
+            headers={**(given.get("headers") or {}), **self.headers},
+        )
+        made.ended = self._ended
+        return made
+
+
+class _Streaming(ASGIStreamingResponse):
+    ended: Callable[[], Awaitable[None]] | None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with CancelScope(shield=True):
+                await self.iterator.aclose()  # type: ignore[union-attr]
+                if self.ended is not None:
+                    await self.ended()

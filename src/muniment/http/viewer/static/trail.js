@@ -1,0 +1,99 @@
+// The page of the trail: keys that move through it, and what its menus do.
+
+import { isTyping } from "./base.js";
+import { startCompletion } from "./complete.js";
+import { startExports } from "./exports.js";
+import { startHistogram } from "./histogram.js";
+import { startSaved } from "./saved.js";
+import { showTimes } from "./times.js";
+
+const root = document.documentElement;
+
+// --- from event to event
+
+const links = [...document.querySelectorAll("[data-events] .told")];
+
+function move(by) {
+  const now = links.indexOf(document.activeElement);
+  const next = now === -1 ? 0 : Math.min(links.length - 1, Math.max(0, now + by));
+  links[next]?.focus();
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.altKey || event.ctrlKey || event.metaKey || event.isComposing) return;
+  if (event.key === "Escape") {
+    const menu = document.querySelector("details.menu[open]");
+    if (menu !== null) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    } else if (isTyping(event.target)) {
+      event.target.blur();
+    }
+    return;
+  }
+  if (isTyping(event.target) || document.querySelector("dialog[open]") !== null) return;
+  if (event.key === "j") move(1);
+  else if (event.key === "k") move(-1);
+  else return;
+  event.preventDefault();
+});
+
+// --- one menu at a time, and none once the pointer goes elsewhere
+
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+
+// --- what is not asked for stays out of the link
+
+document.querySelector("form.search")?.addEventListener("submit", (event) => {
+  for (const field of event.target.querySelectorAll("input")) field.disabled = field.value === "";
+});
+addEventListener("pageshow", () => {
+  for (const field of document.querySelectorAll("form.search input")) field.disabled = false;
+});
+
+// --- the zone of times
+
+const zoneButton = document.querySelector("[data-zone-button]");
+
+function showZone(zone) {
+  root.dataset.zone = zone;
+  zoneButton.querySelector("[data-label]").textContent = zoneButton.dataset[zone];
+  showTimes(document);
+}
+
+if (zoneButton !== null) {
+  showZone(root.dataset.zone);
+  zoneButton.addEventListener("click", () => {
+    showZone(root.dataset.zone === "utc" ? "local" : "utc");
+    try {
+      localStorage.setItem("muniment-zone", root.dataset.zone);
+    } catch {
+      // It holds for this page only.
+    }
+  });
+}
+
+// --- the link of this page
+
+const copy = document.querySelector("[data-copy-link]");
+copy?.addEventListener("click", async () => {
+  const label = copy.textContent;
+  await navigator.clipboard.writeText(location.href);
+  copy.textContent = copy.dataset.done;
+  setTimeout(() => (copy.textContent = label), 2_000);
+});
+
+// On a narrow screen the facets stand above what was found: folded.
+const facets = document.querySelector(".facets-fold");
+if (facets !== null && matchMedia("(max-width: 60rem)").matches) {
+  facets.open = false;
+}
+
+startCompletion(document.querySelector("[data-complete]"));
+startExports(document.querySelector("[data-exports]"));
+startHistogram(document.querySelector("[data-histogram]"));
+startSaved(document.querySelector("[data-saved]"));

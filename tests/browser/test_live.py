@@ -1,0 +1,85 @@
+"""The live tail, in front of a service that goes on recording."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.site import Site
+from tests.browser.visiting import Visit
+
+_NUMBERS = count(1)
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant of the test's own."""
+    return f"live-{next(_NUMBERS)}"
+
+
+@pytest.fixture
+def page(visit: Visit, tenant: str) -> Page:
+    """The live page of that tenant's logins, connected: that it is looked at is an event too."""
+    page = visit(f"/live?tenant_id={tenant}&q=action:login")
+    expect(page.locator("[data-state='open']")).to_be_visible()
+    return page
+
+
+def _record(site: Site, tenant: str, who: str) -> None:
+    site.record("login", tenant, actor={"type": "user", "id": who}, outcome="success")
+
+
+def test_what_is_recorded_appears(page: Page, site: Site, tenant: str) -> None:
+    """An event appears on top without anything being done."""
+    expect(page.locator("[data-empty]")).to_be_visible()
+    _record(site, tenant, "ann")
+    _record(site, tenant, "bob")
+    rows = page.locator("[data-events] > [data-event]")
+    expect(rows.first).to_contain_text("bob")
+    expect(rows.nth(1)).to_contain_text("ann")
+    expect(page.locator("[data-empty]")).to_be_hidden()
+
+
+def test_while_it_is_paused_events_wait(page: Page, site: Site, tenant: str) -> None:
+    """The list stands still, and says how many wait."""
+    page.get_by_role("button", name="Pause").click()
+    for who in ("ann", "bob", "cleo"):
+        _record(site, tenant, who)
+    expect(page.locator("[data-waiting]")).to_have_text("3 waiting")
+    expect(page.locator("[data-events] > [data-event]")).to_have_count(0)
+
+
+def test_going_on_shows_what_waited(page: Page, site: Site, tenant: str) -> None:
+    """All that waited is there at once, newest on top."""
+    page.keyboard.press("p")
+    for who in ("ann", "bob"):
+        _record(site, tenant, who)
+    expect(page.locator("[data-waiting]")).to_have_text("2 waiting")
+    page.keyboard.press("p")
+    rows = page.locator("[data-events] > [data-event]")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("bob")
+
+
+def test_a_filter_holds_for_what_comes(visit: Visit, site: Site, tenant: str) -> None:
+    """Only what fits the filter appears."""
+    page = visit(f"/live?tenant_id={tenant}")
+    page.get_by_label("Show only").fill("outcome:denied action:login")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**outcome*")
+    expect(page.locator("[data-state='open']")).to_be_visible()
+    _record(site, tenant, "ann")
+    site.record("login", tenant, actor={"type": "user", "id": "bob"}, outcome="denied")
+    rows = page.locator("[data-events] > [data-event]")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("bob")
+
+
+def test_what_is_hostile_stays_text(page: Page, site: Site, tenant: str) -> None:
+    """Markup in an event that comes while one looks is shown as it was written."""
+    markup = "<img src=x onerror=harm()>"
+    site.record("login", tenant, actor={"type": "user", "id": "u1", "name": markup})
+    expect(page.locator("[data-events] > [data-event]")).to_contain_text(markup)
+    expect(page.locator("[data-events] img")).to_have_count(0)

@@ -1,0 +1,98 @@
+"""Where the service's settings come from, and what is said about those that are wrong."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from muniment.errors import InvalidConfig
+from muniment.http.settings import ServiceSettings, load_settings
+
+
+def _file(directory: Path, text: str) -> Path:
+    path = directory / "muniment.toml"
+    path.write_text(text)
+    return path
+
+
+def test_an_option_comes_before_the_environment_and_that_before_the_file(tmp_path: Path) -> None:
+    """Each setting is the most deliberate one: option, environment, file, default."""
+    file = _file(tmp_path, "[listening]\nport = 1\nworkers = 2\n[limits]\nmax_page = 50\n")
+    environment = {"MUNIMENT_HTTP_PORT": "10", "MUNIMENT_HTTP_WORKERS": "20"}
+    settings, _ = load_settings(file, environment, port=30, host=None)
+    found = (settings.port, settings.workers, settings.max_page, settings.host)
+    assert found == (30, 20, 50, "127.0.0.1")
+
+
+def test_the_environment_may_name_the_file(tmp_path: Path) -> None:
+    """MUNIMENT_CONFIG stands for `--config`."""
+    file = _file(tmp_path, "port = 7")
+    settings, _ = load_settings(environment={"MUNIMENT_CONFIG": str(file)})
+    assert settings.port == 7
+
+
+def test_the_file_may_name_the_store(tmp_path: Path) -> None:
+    """The store's URL is handed out beside the settings, and is in no `repr` of them."""
+    file = _file(tmp_path, 'url = "postgresql://muniment:hidden@db/audit"')
+    settings, url = load_settings(file, {})
+    assert (url, "hidden" in repr(settings)) == ("postgresql://muniment:hidden@db/audit", False)
+
+
+def test_lists_and_times_are_written_as_people_write_them() -> None:
+    """In the environment a list is parted by commas or spaces, a time is seconds or ISO 8601."""
+    environment = {
+        "MUNIMENT_HTTP_FRAME_ANCESTORS": "https://a.example, https://b.example",
+        "MUNIMENT_HTTP_LINK_LIFETIME": "90",
+        "MUNIMENT_HTTP_SESSION_LIFETIME": "PT2H",
+    }
+    settings, _ = load_settings(None, environment)
+    assert settings.frame_ancestors == ("https://a.example", "https://b.example")
+    assert settings.link_lifetime == timedelta(seconds=90)
+    assert settings.session_lifetime == timedelta(hours=2)
+
+
+def test_an_empty_variable_is_as_good_as_none() -> None:
+    """What a deployment leaves blank keeps its default."""
+    settings, _ = load_settings(None, {"MUNIMENT_HTTP_PORT": ""})
+    assert settings.port == ServiceSettings().port
+
+
+@pytest.mark.parametrize(
+    ("environment", "options", "text", "said"),
+    [
+        pytest.param({"MUNIMENT_HTTP_PROT": "1"}, {}, "", "MUNIMENT_HTTP_PROT: prot", id="name"),
+        pytest.param({}, {}, "prot = 1", "toml: prot is no setting", id="name in the file"),
+        pytest.param({"MUNIMENT_HTTP_PORT": "x"}, {}, "", "MUNIMENT_HTTP_PORT: ", id="value"),
+        pytest.param({}, {"port": 70_000}, "", "--port: ", id="option"),
+        pytest.param({}, {}, 'port = "x"', "toml: port: ", id="value in the file"),
+        pytest.param({}, {}, "port", "toml: is no TOML: ", id="no TOML"),
+        pytest.param({}, {}, "[a]\nport=1\n[b]\nport=2", "port: is set twice", id="twice"),
+        pytest.param({}, {}, "url = 1", "url: is not text", id="url"),
+        pytest.param({}, {"tls_key": "k"}, "", "tls_certificate: is missing", id="key alone"),
+        pytest.param({}, {"oidc_issuer": "https://i"}, "", "oidc_audience: is missing", id="oidc"),
+        pytest.param({}, {"max_connections": 9}, "", "max_connections: ", id="connections"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(
+    environment: dict[str, str], options: dict[str, object], text: str, said: str, tmp_path: Path
+) -> None:
+    """The error names the setting, and where it is set."""
+    with pytest.raises(InvalidConfig) as refused:
+        load_settings(_file(tmp_path, text), environment, **options)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_no_value_is_repeated_in_an_error() -> None:
+    """A secret that got into the wrong setting is not told to whoever reads the log."""
+    with pytest.raises(InvalidConfig) as refused:
+        load_settings(None, {"MUNIMENT_HTTP_PORT": "hunter2"})
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """A missing file is an error, not a file without settings."""
+    with pytest.raises(InvalidConfig, match=r"gone\.toml: can't be read"):
+        load_settings(tmp_path / "gone.toml", {})
