@@ -34,10 +34,10 @@ def _settable(name: str, help: str, **more: Any) -> Callable[[Any], Any]:
 @click.command(
     epilog="\b\nFor example:\n"
     "  muniment serve\n"
-    "  muniment --url postgresql://muniment@db/audit serve --config /etc/muniment/muniment.toml\n"
+    "  muniment serve --config /etc/muniment/muniment.toml\n"
     "\b\n"
-    "Every setting may be in the environment, as MUNIMENT_HTTP_ and its name, or in the file;\n"
-    "docs/deploy.md lists them."
+    "Every setting may be in the environment, as MUNIMENT_HTTP_ and its name, or in\n"
+    "the file; docs/deploy.md lists them."
 )
 @click.option(
     "--config",

@@ -55,8 +55,8 @@ def tokens() -> None:
 
 @tokens.command(
     epilog="\b\nFor example:\n"
-    "  muniment tokens create --name billing --scope write --tenant acme --expires 90d\n"
-    "  muniment tokens create --name portal --scope admin --all-tenants > portal.token"
+    "  muniment tokens create --name billing --scope write --tenant acme\n"
+    "  muniment tokens create --name portal --scope admin --all-tenants > token"
 )
 @click.option("--name", required=True, metavar="NAME", help="What will show it.")
 @click.option(

@@ -15,6 +15,7 @@ from muniment.stores.counts import Facts
 
 _FIRST_PART: Final = 8
 """The first part of a stretch is 2 ** -8 of it."""
+_FIRST_GROWTH: Final = 4.0
 _MOST_GROWTH: Final = 16.0
 
 
@@ -52,7 +53,7 @@ class Walk:
         """
         looks_on = selection.text is not None or len(selection.clauses) > 1
         step = (stretch.until - stretch.since) >> (_FIRST_PART if looks_on else 0)
-        until, now = stretch.until, self._clock()
+        until, now, least = stretch.until, self._clock(), 0.0
         while until > stretch.since:
             since = max(stretch.since, until - max(1, step))
             window = msgspec.structs.replace(
@@ -63,8 +64,14 @@ class Walk:
             until, began, now = since, now, self._clock()
             if now >= self._ends:
                 return until == stretch.since
-            faster = (self._ends - now) / (2 * max(now - began, 0.001))
-            step = int(step * min(max(faster, 0.25), _MOST_GROWTH)) + 1
+            took, left = now - began, self._ends - now
+            if not least:
+                least, growth = took, min(left / (2 * max(took, 0.001)), _FIRST_GROWTH)
+            else:
+                # A call costs something however little it looks at: about what the least did.
+                least = min(least, took)
+                growth = left / (2 * max(took - least, 0.001))
+            step = int(step * min(max(growth, 0.25), _MOST_GROWTH)) + 1
         return True
 
     async def _count_window(self, window: Selection, stretch: Stretch, tally: Tally) -> bool:
