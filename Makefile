@@ -16,6 +16,7 @@ help:
 	@echo "make format  format the code"
 	@echo "make bench   measure it on this machine; make bench-pages: a page in ten million events;"
 	@echo "             make bench-viewer: the viewer's first page there"
+	@echo "make screenshots  take the pictures of the viewer in docs/images anew"
 	@echo "make wheel   build the package into dist/"
 	@echo "make clean   remove what the others made"
 
@@ -46,6 +47,10 @@ bench-pages: dev
 
 bench-viewer: dev
 	@$(BIN)/python -m bench.viewer $(ARGS)
+
+screenshots: dev
+	@scripts/setup.sh fonts
+	@$(BIN)/python -m tests.browser.screenshots
 
 wheel: core
 	@$(BIN)/python -m pip wheel -qq --no-deps --wheel-dir dist .

@@ -28,7 +28,7 @@ _ROOT: Final = Path(__file__).parents[2]
 _IMAGES: Final = _ROOT / "docs" / "images"
 _MOST_BYTES: Final = 150_000
 _PLAINLY: Final = ("--hide-scrollbars", "--disable-lcd-text", "--font-render-hinting=none")
-_SIZE: Final = {"width": 1280, "height": 800}
+_SIZE: Final = {"width": 1280, "height": 720}
 _TAKEN_AT: Final = DAY + timedelta(hours=9, minutes=18)
 # The newest refusal by then: an agent, for somebody who may not do that either.
 _EVENT: Final = [e for e in day() if e.outcome == "denied" and e.occurred_at < _TAKEN_AT][-1]

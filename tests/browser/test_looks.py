@@ -44,8 +44,10 @@ def test_a_narrow_page_fits(visit: Visit, path: str) -> None:
 @pytest.mark.parametrize("path", PAGES.values(), ids=PAGES)
 def test_a_page_is_dark_where_the_system_is(visit: Visit, path: str) -> None:
     """It follows the system, without being asked."""
-    assert _brightness(visit(path, color_scheme="dark")) < 0.2
-    assert _brightness(visit(path, color_scheme="light")) > 0.9
+    page = visit(path, color_scheme="dark")
+    assert _brightness(page) < 0.2
+    page.emulate_media(color_scheme="light")
+    assert _brightness(page) > 0.9
 
 
 def test_the_reader_chooses_light_or_dark(visit: Visit) -> None:
