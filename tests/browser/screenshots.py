@@ -83,8 +83,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         database = Path(place) / "audit.db"
         token = asyncio.run(_record(database))
-        settings = {"MUNIMENT_HTTP_RECORD_READING": "false"}
-        with Site(database, token, **settings) as site, chromium(*_PLAINLY) as browser:
+        with (
+            Site(database, token, MUNIMENT_HTTP_RECORD_READING="false") as site,
+            chromium(*_PLAINLY) as browser,
+        ):
             visits = Visits(browser)
             cookie = site.cookie()
             for scheme in _SCHEMES:

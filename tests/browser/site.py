@@ -17,13 +17,16 @@ _SAME_ORIGIN: Final = {"Sec-Fetch-Site": "same-origin"}
 class Site:
     """`muniment serve` over a SQLite file; use it in a `with`.
 
-    `token` is one for everything, if there is one already; else it is the first token.
+    `token` is one for everything, if there is one already; else it is the first token. `port` 0 is
+    a free one.
     """
 
-    def __init__(self, database: Path, token: str | None = None, **settings: str) -> None:
+    def __init__(
+        self, database: Path, token: str | None = None, *, port: int = 0, **settings: str
+    ) -> None:
         given = {"MUNIMENT_SIGNING_KEY": KEY.text(), **settings}
-        self._served = Served(f"sqlite:///{database}", **given)
-        self.url = self._served.url
+        self._served = Served(f"sqlite:///{database}", "--port", port, **given)
+        self.url, self.port = self._served.url, self._served.port
         self.token = token or self._served.token or ""
         headers = {"Authorization": f"Bearer {self.token}"}
         self._client = httpx.Client(base_url=self.url, headers=headers, trust_env=False)

@@ -36,8 +36,7 @@ def embedding(trail: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     copy_of(trail, database).close()
     with ExitStack() as stack:
         listed, stranger = stack.enter_context(host()), stack.enter_context(host())
-        settings = {"MUNIMENT_HTTP_FRAME_ANCESTORS": listed}
-        site = stack.enter_context(Site(database, **settings))
+        site = stack.enter_context(Site(database, MUNIMENT_HTTP_FRAME_ANCESTORS=listed))
         yield Embedding(site, listed, stranger)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from muniment.demo import day
 from tests.browser.site import query
 from tests.browser.visiting import Visit
 
 DENIED = query(tenant_id="waha", q="outcome:denied")
+
+
+EVENT = next(e for e in day() if e.action == "role_assign")
 
 
 def _focused(page: Page) -> Locator:
@@ -35,7 +40,7 @@ def test_an_event_is_found_and_opened_by_keys_alone(visit: Visit) -> None:
     """A search is typed, j and k go through its events, Enter opens one, and b leads back."""
     page = visit("/" + query(tenant_id="waha"))
     page.keyboard.press("/")
-    page.keyboard.type("action:document.export ")
+    page.keyboard.type("action:document.export")
     page.keyboard.press("Enter")
     page.wait_for_url("**document*")
     page.keyboard.press("j")
@@ -65,9 +70,10 @@ def test_letters_in_the_search_are_text(visit: Visit) -> None:
     expect(box).not_to_be_focused()
 
 
-def test_a_question_mark_shows_the_keys(visit: Visit) -> None:
-    """They stand in a dialog that holds the focus until Escape."""
-    page = visit("/" + DENIED)
+@pytest.mark.parametrize("path", ["/" + DENIED, f"/events/{EVENT.event_id}", "/live"])
+def test_a_question_mark_shows_the_keys(visit: Visit, path: str) -> None:
+    """They stand in a dialog that holds the focus until Escape, on every page."""
+    page = visit(path)
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Keyboard")
     expect(dialog).to_be_visible()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import count
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.site import Site
-from tests.browser.visiting import Visit
+from tests.browser.visiting import Visit, Visits
 
 _NUMBERS = count(1)
 
@@ -75,6 +76,24 @@ def test_a_filter_holds_for_what_comes(visit: Visit, site: Site, tenant: str) ->
     rows = page.locator("[data-events] > [data-event]")
     expect(rows).to_have_count(1)
     expect(rows).to_contain_text("bob")
+
+
+def test_it_goes_on_after_the_service_was_away(visits: Visits, tmp_path: Path) -> None:
+    """What was recorded while it could not be reached is there once it can be."""
+    visits.allow("ERR_|status of 503")
+    database = tmp_path / "audit.db"
+    with Site(database) as first:
+        page = visits.page(first.url, cookie=first.cookie())
+        page.goto("/live?tenant_id=acme&q=action:login")
+        expect(page.locator("[data-state='open']")).to_be_visible()
+        _record(first, "acme", "ann")
+        expect(page.locator("[data-events] > [data-event]")).to_have_count(1)
+    expect(page.locator("[data-state='open']")).to_be_hidden()
+    with Site(database, first.token, port=first.port) as second:
+        _record(second, "acme", "bob")
+        rows = page.locator("[data-events] > [data-event]")
+        expect(rows).to_have_count(2, timeout=20_000)
+        expect(rows.first).to_contain_text("bob")
 
 
 def test_what_is_hostile_stays_text(page: Page, site: Site, tenant: str) -> None:

@@ -30,6 +30,7 @@ from muniment.errors import InvalidConfig, MunimentError
 from muniment.http.settings import ServiceSettings
 from muniment.http.worker import ACCESS_LOGGER, Work, load
 
+_PIECE: Final = 262_144
 _BACKLOG: Final = 2_048
 # A worker ends itself after `drain_seconds`; one that has not by then is killed.
 _KILL_AFTER: Final = 10
@@ -156,8 +157,9 @@ def _server(settings: ServiceSettings, place: Place) -> _Server:
         backpressure=settings.max_connections,
         http1_settings=HTTP1Settings(
             header_read_timeout=int(settings.idle_seconds * 1000),
-            # The application refuses what is over the limit, and says why; this is the end.
-            max_buffer_size=2 * settings.max_header_bytes,
+            # The application refuses what is over the limit, and says why; this is the end. It is
+            # also how much of a batch comes at once: in small pieces, ingest is a fifth slower.
+            max_buffer_size=max(_PIECE, 2 * settings.max_header_bytes),
         ),
         log_level=LogLevels.warning,
         log_dictconfig=_logging(),

@@ -30,7 +30,7 @@ sayTheme();
 
 // --- help
 
-const help = document.querySelector("[data-keys]");
+const help = document.querySelector("dialog[data-keys]");
 document.querySelector("[data-help]").addEventListener("click", () => help.showModal());
 
 // --- keys
