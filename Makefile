@@ -5,7 +5,7 @@ PYTHON =
 ARGS =
 BIN = .venv/bin
 
-.PHONY: help demo test faults lint format bench bench-pages bench-viewer wheel clean core dev
+.PHONY: help demo test faults lint format bench bench-pages bench-viewer screenshots wheel clean core dev
 .DEFAULT_GOAL = help
 
 help:

@@ -76,6 +76,7 @@ install_programs() {
     PATH="$PATH:/usr/sbin" command -v pgbouncer >/dev/null || missing=pgbouncer
     [ -n "${MUNIMENT_TEST_CHROMIUM:-}" ] || command -v chromium >/dev/null ||
         missing="$missing chromium"
+    command -v wrk >/dev/null || missing="$missing wrk"
     # shellcheck disable=SC2086  # each word is a package
     [ -z "$missing" ] || install_packages "make test" $missing
 }

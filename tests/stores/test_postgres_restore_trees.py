@@ -36,7 +36,7 @@ def programs() -> Path:
 def other_cluster() -> Iterator[PostgresServer]:
     """A fresh cluster, with the roles that a dump of one database leaves out."""
     with PostgresServer() as server:
-        roles = ("writer", "reader", "keeper", "sequencer")
+        roles = ("writer", "reader", "keeper", "sequencer", "service")
         server.psql("".join(f"CREATE ROLE muniment_{role};" for role in roles))
         yield server
 

@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -100,6 +101,8 @@ async def _demo(app: App) -> None:
         ]
     for command in commands:
         _tell_command(console, f"{_program()} {command}")
+    before = "" if find_spec("granian") else "pip install 'muniment[http]', then "
+    console.print(f"Or look at it in a browser: {before}{_program()} serve", soft_wrap=True)
 
 
 def _demo_key() -> SigningKey:
