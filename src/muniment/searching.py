@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -30,6 +30,8 @@ from muniment.query import (
 )
 from muniment.stores.base import Selection, Store, StoredEvent
 
+_LAST: Final = datetime.max.replace(microsecond=999_000, tzinfo=UTC)
+"""The last millisecond that there is: none is next to it."""
 _POLL: Final = 0.2
 _TAIL_PAGE: Final = 1000
 _ROUNDS: Final = 1000
@@ -195,7 +197,9 @@ def _floor(moment: datetime) -> bytes:
 def _ceiling(moment: datetime) -> datetime:
     """The next whole millisecond: an outside id of the same one may be above `moment`'s."""
     part = moment.microsecond % 1000
-    return moment + timedelta(microseconds=1000 - part) if part else moment
+    if not part or moment > _LAST:
+        return moment
+    return moment + timedelta(microseconds=1000 - part)
 
 
 def _place(cursor: Cursor) -> tuple[bytes, str]:

@@ -275,6 +275,14 @@ def test_bars_have_round_widths(place: _Place, since: str, bars: int, width: int
     assert bars / 2 <= len(counted.bars) <= bars * 2.7 + 1
 
 
+def test_bars_may_reach_the_end_of_time(place: _Place) -> None:
+    """Whatever is asked for: the last bar may end when no datetime can say."""
+    counted = place.count({"since": "1970-01-01", "until": "9999-12-31T23:59:59.999999Z"})
+    assert counted.until.year == 9999
+    assert counted.bars[0].start.strftime("%a %H:%M") == "Mon 00:00"
+    assert counted.events == place.count({"since": "1970-01-01"}).events
+
+
 def test_weeks_begin_on_monday(place: _Place) -> None:
     """As people in most places have it."""
     counted = place.count({"since": "52w"})

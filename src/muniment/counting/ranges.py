@@ -23,6 +23,8 @@ _WIDTHS: Final = (
     *(n * _WEEK for n in (1, 2, 4, 13, 26, 52)),
 )
 _LATEST: Final = 253_402_300_800_000  # the end of the year 9999
+LAST: Final = 1000 * _LATEST - 1
+"""The last microsecond that there is a datetime of; a bar may end after it."""
 
 
 class Range(NamedTuple):
@@ -58,10 +60,10 @@ def make_range(wanted: EventFilter, now: datetime, bars: int) -> Range:
 def with_bars(wanted: EventFilter, since: int, until: int, width: int) -> Range:
     """The range with such bars. An end that was not given is theirs."""
     first = _MONDAY if width % _WEEK == 0 else 0
-    start = max(0, (since - first) // width * width + first)
+    start = (since - first) // width * width + first
     end = -(-(until - first) // width) * width + first
     return Range(
-        start if wanted.since is None else since,
+        max(0, start) if wanted.since is None else since,
         end if wanted.until is None else until,
         start,
         end,

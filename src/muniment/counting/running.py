@@ -11,7 +11,7 @@ import msgspec
 
 from muniment.actions import Catalogue
 from muniment.counting.counted import Counted
-from muniment.counting.ranges import Range, make_range, with_bars
+from muniment.counting.ranges import LAST, Range, make_range, with_bars
 from muniment.counting.tally import Stretch, Tally, bars_of, facets_of_kinds, facets_of_names
 from muniment.counting.walking import Walk
 from muniment.errors import InvalidQuery
@@ -64,7 +64,7 @@ async def count(
     exact = not any(stretch.totals for stretch in unseen)
     return Counted(
         since=moment_of(tally.span.start * 1000),
-        until=moment_of(tally.span.end * 1000),
+        until=moment_of(min(tally.span.end * 1000, LAST)),
         width=tally.span.width // 1000,
         events=sum(tally.kinds.values()),
         exact=exact and not any(stretch.bars for stretch in unseen),

@@ -55,6 +55,7 @@ def _only(q: str, facet: str, value: str, **of: Any) -> Choice:
         ("actor", "user:u1", "", "actor:user:u1"),
         ("actor", "user:u1", "actor:agent:a1", "actor:user:u1"),
         ("target", "u2", "since:7d", "since:7d target:u2"),
+        ("target", "u2", "target:a1 target-type:agent", "target:u2"),
     ],
 )
 def test_a_value_that_is_not_chosen_can_be_added(name: str, value: str, q: str, asked: str) -> None:
@@ -73,6 +74,7 @@ def test_a_value_that_is_not_chosen_can_be_added(name: str, value: str, q: str, 
         ("actor", "user:u1", "actor:user:u1 ann", "ann"),
         ("actor", "user:u1", "actor:u1", ""),
         ("target", "u2", "target:u2", ""),
+        ("target", "u2", "target:u2 target-type:user ann", "ann"),
     ],
 )
 def test_a_value_that_is_chosen_can_be_taken_away(

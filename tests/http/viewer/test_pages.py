@@ -217,6 +217,15 @@ async def test_links_keep_what_they_do_not_change(busy: Api) -> None:
         assert asked == {k: v for k, v in query.items() if k != "q"}
 
 
+async def test_the_live_page_goes_on_with_the_search(busy: Api) -> None:
+    """Of the same tenant and language, without a range."""
+    query = {**_DAY, "q": "login since:2025-03-04", "tenant_id": "waha", "lang": "zh"}
+    text = await _text(busy, "/", **query)
+    [link] = [each for each in _links(text, "href") if urlsplit(each).path == "/live"]
+    asked = parse_qs(urlsplit(link).query)
+    assert asked == {"q": ["login"], "tenant_id": ["waha"], "lang": ["zh"]}
+
+
 async def test_a_tenant_can_be_picked_from_an_event(busy: Api) -> None:
     """Where several are shown, each says whose it is, and leads to that tenant alone."""
     text = await _text(busy, "/", **_DAY)

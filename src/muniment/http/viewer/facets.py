@@ -78,6 +78,8 @@ def toggled(conditions: Mapping[str, Any], name: str, value: str) -> tuple[dict[
         changed.pop("actor_type", None)
         value = bare if was else value
     else:
+        if name == "target":
+            changed.pop("target_type", None)  # it was that of the target before
         was = now == value
     changed.pop(argument, None)
     if not was:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -47,19 +47,19 @@ class Histogram(msgspec.Struct, frozen=True, kw_only=True):
 
 def histogram_of(counted: Counted, link: Callable[[datetime, datetime], str]) -> Histogram:
     """The histogram of what was counted; `link` gives the link to a range."""
-    width = timedelta(seconds=counted.width)
     totals = [sum(bar.outcomes.values()) for bar in counted.bars]
     top = max(totals, default=0)
+    starts = [bar.start for bar in counted.bars]
     bars = tuple(
         DrawnBar(
             start=bar.start,
-            end=bar.start + width,
+            end=end,
             events=total,
             outcomes=bar.outcomes,
             pieces=_pieces(bar, top),
-            url=link(bar.start, bar.start + width),
+            url=link(bar.start, end),
         )
-        for bar, total in zip(counted.bars, totals, strict=True)
+        for bar, end, total in zip(counted.bars, [*starts[1:], counted.until], totals, strict=True)
     )
     return Histogram(bars=bars, ticks=_ticks(bars), top=top, width=counted.width)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Any, get_args
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, get_args
 
 import msgspec
 from litestar import Request, Response, get
@@ -15,6 +15,7 @@ from muniment.actions import Category
 from muniment.counting import Counted
 from muniment.errors import InvalidQuery
 from muniment.event import ActorType, Event, Outcome
+from muniment.event_id import EPOCH
 from muniment.formats import body_of
 from muniment.http.access import SCOPE_KEY, Caller, Scope
 from muniment.http.api.asking import Nothing, asks, json_of
@@ -56,6 +57,7 @@ class Completions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DEPENDENCIES = {"question": asks(Question)}
+_LATEST: Final = datetime.max.replace(microsecond=0, tzinfo=UTC)
 
 
 @get("/", dependencies=_DEPENDENCIES, opt={SCOPE_KEY: Scope.READ}, include_in_schema=False)
@@ -90,8 +92,8 @@ async def trail_twin(
             q=question.q,
             conditions=found.conditions,
             tenant_id=found.tenant_id,
-            since=found.counted.since,
-            until=found.counted.until,
+            since=found.since,
+            until=found.until,
             order=question.order,
             counts=found.counted,
             events=[
@@ -159,13 +161,18 @@ def _context(
         q = filter_language.text_of(bare)
         return str(here(q=q, since=_stamp(start), until=_stamp(end), cursor=None))
 
+    def into_bar(start: datetime, end: datetime) -> str:
+        # The first and the last bar stand for what is in the range.
+        is_open = found.preset is not None
+        return zoomed(max(start, found.since), end if is_open else min(end, found.until))
+
     def asked(q: str) -> str:
         return str(here(q=q, cursor=None))
 
     kept = {k: v for k, v in request.query_params.items() if k not in {"cursor", "lang"}}
     return {
         "found": found,
-        "histogram": histogram_of(found.counted, zoomed),
+        "histogram": histogram_of(found.counted, into_bar),
         "zoomed_out": _zoomed_out(found.counted, zoomed),
         "facets": facets_of(
             found.counted, found.conditions, catalogue=catalogue, say=say, link=asked
@@ -189,6 +196,9 @@ def _context(
         "filters": _filters(found),
         "bare_q": filter_language.text_of(bare),
         "around_newest": _around(found, zoomed),
+        "live_url": url(
+            "/live", q=filter_language.text_of(bare), tenant_id=found.question.tenant_id or None
+        ),
         "here_as_json": url("/trail.json", **kept),
     }
 
@@ -221,8 +231,8 @@ def _activities(found: Trail, asked: Any) -> list[tuple[str, int | None, bool, s
 def _filters(found: Trail) -> dict[str, Any]:
     """The filters of what is shown, as an export takes them."""
     filters = {**found.conditions, "tenant_id": found.tenant_id}
-    filters["since"] = _stamp(found.counted.since)
-    filters["until"] = _stamp(found.counted.until)
+    filters["since"] = found.since.isoformat()
+    filters["until"] = found.until.isoformat()
     return {name: value for name, value in filters.items() if value is not None}
 
 
@@ -237,8 +247,9 @@ def _around(found: Trail, zoomed: Any) -> str | None:
 def _zoomed_out(counted: Counted, zoomed: Any) -> str:
     """The link to twice the range."""
     half = max((counted.until - counted.since) / 2, timedelta(seconds=1))
-    return str(zoomed(counted.since - half, counted.until + half))
+    before, after = min(half, counted.since - EPOCH), min(half, _LATEST - counted.until)
+    return str(zoomed(counted.since - before, counted.until + after))
 
 
 def _stamp(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return moment.isoformat().replace("+00:00", "Z")

@@ -46,9 +46,8 @@ def badge_of(outcome: Outcome | str, say: Messages, *, short: bool = False) -> M
 def time_of(moment: datetime, form: Form = "short") -> Markup:
     """A time in UTC, which a script on the page shows as the reader likes it."""
     whole = moment.strftime("%Y-%m-%d %H:%M:%S UTC")
-    shown = moment.strftime("%H:%M:%S UTC") if form == "time" else whole
     stamp = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    return _TIME % (stamp, form, whole, shown)
+    return _TIME % (stamp, form, whole, whole)
 
 
 def told(parts: Iterable[Part], find: Callable[[str], str] | None = None) -> Markup:

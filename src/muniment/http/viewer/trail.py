@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import msgspec
@@ -15,7 +15,7 @@ from muniment.errors import InvalidQuery
 from muniment.event import Event
 from muniment.http.access import Caller
 from muniment.http.service import Service
-from muniment.query import Order, Page
+from muniment.query import Order, Page, make_filter
 
 PAGE: Final = 50
 BARS: Final = 60
@@ -40,18 +40,25 @@ class Question(
 
 
 class Trail(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found. `conditions` are those of `q`; `newest` is a hint where nothing was found."""
+    """What was found in [since, until); the bars of `counted` may begin before and end after that.
+
+    `conditions` are those of `q`; `newest` is a hint where nothing was found.
+    """
 
     question: Question
     tenant_id: str | None
     conditions: dict[str, Any]
+    since: datetime
+    until: datetime
     page: Page
     counted: Counted
     newest: Event | None = None
 
     @property
-    def since(self) -> str:
-        """The beginning of the range, as it was asked for."""
+    def preset(self) -> str | None:
+        """The beginning of the range as it was asked for, if it has no other end than now."""
+        if self.conditions.get("until") or _given(self.question.until):
+            return None
         found: str = self.conditions.get("since") or _given(self.question.since) or DEFAULT_SINCE
         return found
 
@@ -63,11 +70,15 @@ async def look(service: Service, caller: Caller, question: Question) -> Trail:
     """
     log = service.log
     conditions = filter_language.parse(question.q)
-    tenant_id = caller.tenant(_agreed("tenant_id", conditions, question.tenant_id))
-    since = _agreed("since", conditions, question.since) or DEFAULT_SINCE
-    until = _agreed("until", conditions, question.until)
+    tenant_id = caller.tenant(_agreed_tenant(conditions, question))
+    # What is typed goes before what the page was at.
+    since = conditions.get("since") or _given(question.since) or DEFAULT_SINCE
+    until = conditions.get("until") or _given(question.until)
     filters = {**conditions, "tenant_id": tenant_id, "until": until}
     filters["since"] = await _beginning(service, filters) if since == "all" else since
+    now = datetime.now(UTC)
+    wanted = make_filter(now=now, given=filters)  # list and counts are of the same moment
+    filters |= {"since": wanted.since, "until": wanted.until}
     # Recorded before anything is shown, and so are searches that find nothing.
     _, page, counted = await asyncio.gather(
         service.readings.view(caller, tenant_id, _described(question)),
@@ -82,6 +93,8 @@ async def look(service: Service, caller: Caller, question: Question) -> Trail:
         question=question,
         tenant_id=tenant_id,
         conditions=conditions,
+        since=wanted.since or counted.since,
+        until=wanted.until or now,
         page=page,
         counted=counted,
         newest=newest,
@@ -94,11 +107,11 @@ async def _beginning(service: Service, filters: dict[str, Any]) -> datetime | No
     return first.events[0].occurred_at if first.events else None
 
 
-def _agreed(name: str, conditions: dict[str, Any], given: str | UnsetType) -> str | None:
-    """The value of what may stand in `q` and beside it."""
-    there, beside = conditions.get(name), _given(given)
+def _agreed_tenant(conditions: dict[str, Any], question: Question) -> str | None:
+    """The tenant, which may stand in `q` and beside it."""
+    there, beside = conditions.get("tenant_id"), _given(question.tenant_id)
     if there is not None and beside is not None and there != beside:
-        raise InvalidQuery(name, "is given in the query and beside it, and they differ")
+        raise InvalidQuery("tenant_id", "is given in the query and beside it, and they differ")
     return there or beside
 
 

@@ -11,6 +11,7 @@ export function startHistogram(figure) {
   if (bars.length === 0) return;
   const first = Number(bars[0].dataset.start);
   const width = Number(figure.dataset.width);
+  const earliest = Date.parse(figure.dataset.since) / 1000; // the first bar may begin before it
   let from = null;
   let dragged = false;
 
@@ -40,7 +41,7 @@ export function startHistogram(figure) {
     if (from === null) return;
     if (dragged) {
       const [low, high] = ends(event);
-      const since = encodeURIComponent(stamp(first + low * width));
+      const since = encodeURIComponent(stamp(Math.max(earliest, first + low * width)));
       const until = encodeURIComponent(stamp(first + high * width));
       location.assign(figure.dataset.zoom.replace("SINCE", since).replace("UNTIL", until));
     }
@@ -50,6 +51,8 @@ export function startHistogram(figure) {
     from = null;
     brush.setAttribute("width", "0");
   });
+  // Back on this page, as it was left.
+  addEventListener("pageshow", () => brush.setAttribute("width", "0"));
   // The links of the bars are for clicks only.
   svg.addEventListener("click", (event) => dragged && event.preventDefault(), true);
   svg.addEventListener("dragstart", (event) => event.preventDefault());

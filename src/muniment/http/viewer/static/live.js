@@ -1,7 +1,9 @@
 // The live page: its stream, its list, and what is done with them by button or key.
 
 import { isTyping } from "./base.js";
+import { startCompletion } from "./complete.js";
 import { Feed } from "./feed.js";
+import { startMoving } from "./moving.js";
 import { Stream } from "./stream.js";
 
 const SAID_EVERY = 5_000;
@@ -89,5 +91,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+startCompletion(root.querySelector("[data-complete]"));
+startMoving();
 button.hidden = false;
 stream.open();

@@ -56,8 +56,9 @@ export function startSaved(menu) {
     const name = form.querySelector("input").value.trim();
     if (name === "") return;
     // A relative range stays one: the link holds the query as it stands.
-    const query = location.search || "?";
-    keep([...load().filter((each) => each.name !== name), { name, query }]);
+    const query = new URLSearchParams(location.search);
+    query.delete("cursor");
+    keep([...load().filter((each) => each.name !== name), { name, query: `?${query}` }]);
     form.reset();
   });
   show(load());

@@ -32,6 +32,13 @@ function brief(zone, moment) {
   return format(zone, `${isThisYear ? "day" : "date"} ${isWhole ? "minute" : "time"}`).format(moment);
 }
 
+/** The time of day; with the day, unless that is today. */
+function timeOfDay(zone, moment) {
+  const day = format(zone, "date");
+  const isToday = day.format(moment) === day.format(new Date());
+  return isToday ? format(zone, "time").format(moment) : brief(zone, moment);
+}
+
 /** How long ago, in words: "5 min. ago". */
 export function ago(moment, now = Date.now()) {
   let amount = (moment - now) / 1000;
@@ -56,7 +63,7 @@ export function showTimes(below) {
       element.textContent = ago(moment.getTime());
       element.dataset.exact = format(zone, "day time").format(moment);
     }
-    else if (form === "time") element.textContent = format(zone, "time").format(moment);
+    else if (form === "time") element.textContent = timeOfDay(zone, moment);
     else if (form === "zones") element.textContent = zone === "utc" ? utc : `${whole} (${utc})`;
     else if (form === "range") element.textContent = brief(zone, moment);
     else element.textContent = `${whole}, ${ago(moment.getTime())}`;

@@ -4,24 +4,19 @@ import { isTyping } from "./base.js";
 import { startCompletion } from "./complete.js";
 import { startExports } from "./exports.js";
 import { startHistogram } from "./histogram.js";
+import { startMoving } from "./moving.js";
+import { startRange } from "./range.js";
 import { startSaved } from "./saved.js";
 import { showTimes } from "./times.js";
 
 const root = document.documentElement;
 
-// --- from event to event
+// --- from event to event, and out of menus
 
-const links = [...document.querySelectorAll("[data-events] .told")];
-
-function move(by) {
-  const now = links.indexOf(document.activeElement);
-  const next = now === -1 ? 0 : Math.min(links.length - 1, Math.max(0, now + by));
-  links[next]?.focus();
-}
+startMoving();
 
 document.addEventListener("keydown", (event) => {
-  if (event.altKey || event.ctrlKey || event.metaKey || event.isComposing) return;
-  if (event.key === "Escape") {
+  if (event.key === "Escape" && !event.isComposing) {
     const menu = document.querySelector("details.menu[open]");
     if (menu !== null) {
       menu.open = false;
@@ -29,13 +24,7 @@ document.addEventListener("keydown", (event) => {
     } else if (isTyping(event.target)) {
       event.target.blur();
     }
-    return;
   }
-  if (isTyping(event.target) || document.querySelector("dialog[open]") !== null) return;
-  if (event.key === "j") move(1);
-  else if (event.key === "k") move(-1);
-  else return;
-  event.preventDefault();
 });
 
 // --- one menu at a time, and none once the pointer goes elsewhere
@@ -57,12 +46,14 @@ addEventListener("pageshow", () => {
 
 // --- the zone of times
 
+const showRange = startRange(document.querySelector("[data-range]"));
 const zoneButton = document.querySelector("[data-zone-button]");
 
 function showZone(zone) {
   root.dataset.zone = zone;
   zoneButton.querySelector("[data-label]").textContent = zoneButton.dataset[zone];
   showTimes(document);
+  showRange();
 }
 
 if (zoneButton !== null) {
@@ -80,11 +71,18 @@ if (zoneButton !== null) {
 // --- the link of this page
 
 const copy = document.querySelector("[data-copy-link]");
+let copied;
 copy?.addEventListener("click", async () => {
-  const label = copy.textContent;
-  await navigator.clipboard.writeText(location.href);
-  copy.textContent = copy.dataset.done;
-  setTimeout(() => (copy.textContent = label), 2_000);
+  const label = copy.querySelector("[data-label]");
+  copy.dataset.label ??= label.textContent;
+  try {
+    await navigator.clipboard.writeText(location.href);
+    label.textContent = copy.dataset.done;
+  } catch {
+    label.textContent = copy.dataset.failed; // not over HTTPS, or not allowed
+  }
+  clearTimeout(copied);
+  copied = setTimeout(() => (label.textContent = copy.dataset.label), 4_000);
 });
 
 // On a narrow screen the facets stand above what was found: folded.
