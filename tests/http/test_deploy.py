@@ -32,7 +32,7 @@ def table() -> str:
 
 
 def _shown(default: Any) -> str:
-    if default is None or default == ():
+    if not default and default is not False:
         return ""
     if isinstance(default, timedelta):
         return f"{default.total_seconds():.0f} s"

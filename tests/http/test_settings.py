@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from muniment import AuditLog
 from muniment.errors import InvalidConfig
+from muniment.http import make_app
 from muniment.http.settings import ServiceSettings, load_settings
 
 
@@ -96,3 +98,21 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     """A missing file is an error, not a file without settings."""
     with pytest.raises(InvalidConfig, match=r"gone\.toml: can't be read"):
         load_settings(tmp_path / "gone.toml", {})
+
+
+def test_actions_are_described_in_the_file(tmp_path: Path) -> None:
+    """An application that only speaks HTTP can say what its actions are about."""
+    file = tmp_path / "muniment.toml"
+    file.write_text('[actions."invoice.approve"]\ncategory = "user"\ntitle = "Approved"\n')
+    settings, _ = load_settings(file, {})
+    log = AuditLog.open(f"sqlite:///{tmp_path}/audit.db")
+    make_app(log, settings)
+    known = log.catalogue.describe("invoice.approve")
+    assert (known.category, known.title) == ("user", "Approved")
+
+
+def test_an_action_of_no_known_category_is_refused() -> None:
+    """The error names the setting and where it is."""
+    given = {"MUNIMENT_HTTP_ACTIONS": '{"x": {"category": "sports"}}'}
+    with pytest.raises(InvalidConfig, match="MUNIMENT_HTTP_ACTIONS"):
+        load_settings(None, given)

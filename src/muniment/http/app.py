@@ -47,9 +47,14 @@ def make_app(log: AuditLog, settings: ServiceSettings | None = None) -> Litestar
     """An ASGI application over a log: serve it, or mount it in another one.
 
     A log that is not open yet is opened when the application starts, and closed when it ends; one
-    that is open is the host's to close.
+    that is open is the host's to close. The log's catalogue gets the actions of the settings.
     """
-    service = Service(log, settings or ServiceSettings())
+    settings = settings or ServiceSettings()
+    for action, known in settings.actions.items():
+        log.catalogue.register(
+            action, category=known.category, title=known.title, severity=known.severity
+        )
+    service = Service(log, settings)
     service.render_problem = render_problem
 
     @asynccontextmanager

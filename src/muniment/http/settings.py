@@ -9,16 +9,36 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from muniment.actions import Category, Severity
 from muniment.errors import InvalidConfig
 
 PREFIX: Final = "MUNIMENT_HTTP_"
+_TABLES: Final = frozenset({"actions"})
+"""The settings that are tables in a file."""
 FILE_VARIABLE: Final = "MUNIMENT_CONFIG"
 
 # A comma or white space parts them, in the environment as in an option.
 _Several = Annotated[tuple[str, ...], NoDecode]
+
+
+class KnownAction(BaseModel):
+    """What is known of an action that is not among the standard ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    category: Category
+    title: str | None = None
+    severity: Severity = Severity.INFO
 
 
 class ServiceSettings(BaseSettings):
@@ -67,6 +87,11 @@ class ServiceSettings(BaseSettings):
     )
     export_directory: str | None = Field(
         default=None, description="Where exports are made; unless set, a temporary directory."
+    )
+
+    actions: Mapping[str, KnownAction] = Field(
+        default={},
+        description="The `category`, `title` and `severity` of actions of yours, by their names.",
     )
 
     max_header_bytes: int = Field(
@@ -176,7 +201,7 @@ def load_settings(
 
 
 def _of_file(path: Path) -> dict[str, Any]:
-    """The settings in a file. Its sections are there for the eye: they part nothing."""
+    """The settings in a file. Its sections are there for the eye, but for those of `_TABLES`."""
     try:
         with path.open("rb") as file:
             read = tomllib.load(file)
@@ -186,7 +211,8 @@ def _of_file(path: Path) -> dict[str, Any]:
         raise InvalidConfig(f"{path}: is no TOML: {error}") from None
     found: dict[str, Any] = {}
     for name, value in read.items():
-        for key, inner in value.items() if isinstance(value, dict) else [(name, value)]:
+        is_section = isinstance(value, dict) and name not in _TABLES
+        for key, inner in value.items() if is_section else [(name, value)]:
             if key in found:
                 raise InvalidConfig(f"{path}: {key}: is set twice; leave one of them")
             found[key] = inner
