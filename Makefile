@@ -24,7 +24,7 @@ demo: core
 	@$(BIN)/muniment demo $(ARGS)
 
 test: dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 faults: dev
 	@$(BIN)/python -m pytest tests/faults tests/proofs/test_many_writers.py --all-rounds $(ARGS)
