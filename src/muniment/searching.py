@@ -34,7 +34,26 @@ _LAST: Final = datetime.max.replace(microsecond=999_000, tzinfo=UTC)
 """The last millisecond that there is: none is next to it."""
 _POLL: Final = 0.2
 _TAIL_PAGE: Final = 1000
+_AT_FIRST: Final = 50
+_GROWS: Final = 4
+_HELD_BYTES: Final = 4 * 2**20
 _ROUNDS: Final = 1000
+
+
+class Pace:
+    """How many events to fetch next, `size`, for the memory to hold some megabytes of them.
+
+    An event may take 300 bytes or a megabyte: it begins small, and goes by what came last.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.size = min(_AT_FIRST, most)
+
+    def came(self, events: int, size: int) -> None:
+        """Say how many came, and how many bytes they are."""
+        fitting = _HELD_BYTES * events // size if size else self._most
+        self.size = max(1, min(self._most, _GROWS * self.size, fitting))
 
 
 class Searcher:
@@ -112,13 +131,17 @@ class Searcher:
         wanted = self.filter(given)
         position = await self._start(after, wanted)
         started()
+        pace = Pace(_TAIL_PAGE)
         while True:
-            read = await self._store.read(position, _TAIL_PAGE, wanted.tenant_id)
-            for event in self._decide([item.stored for item in read], wanted):
-                yield event
+            asked = pace.size
+            read = await self._store.read(position, asked, wanted.tenant_id)
+            for item in read:  # one by one: who takes them may be slow, and keep us waiting
+                for event in self._decide([item.stored], wanted):
+                    yield event
             if read:
                 position = read[-1].position
-            if len(read) < _TAIL_PAGE:
+                pace.came(len(read), sum(len(item.stored.body or "") for item in read))
+            if len(read) < asked:
                 if not follow:
                     return
                 await asyncio.sleep(_POLL)

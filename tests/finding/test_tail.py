@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from muniment import AuditLog, Event
+from muniment import AuditLog, Event, searching
 from muniment.errors import EventNotFound
 
 
@@ -85,3 +85,22 @@ async def test_one_tasks_events_come_as_it_recorded_them(log_url: str) -> None:
         async for event in log.tail(after=start.event_id, follow=False):
             seen.setdefault(event.action, []).append(event.details["n"])
     assert seen == {f"t{task}": list(range(20)) for task in range(8)}
+
+
+async def test_a_tail_holds_few_large_events(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slowly it is read, the memory never holds a thousand of them."""
+    monkeypatch.setattr(searching, "_HELD_BYTES", 10_000)
+    async with AuditLog.open(sqlite_url, sequence=False) as log:
+        first = await log.record("first")
+        await log.record_many([Event(action="a", details={"x": "y" * 1000}) for _ in range(200)])
+        read, held = log.store.read, []
+
+        async def reading(after: str | None, limit: int, tenant_id: str | None = None) -> Any:
+            held.append(found := await read(after, limit, tenant_id))
+            return found
+
+        monkeypatch.setattr(log.store, "read", reading)
+        assert len([e async for e in log.tail(after=first.event_id, follow=False)]) == 200
+    assert max(len(found) for found in held[1:]) < 10

@@ -75,6 +75,10 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
         pytest.param({}, {"tls_key": "k"}, "", "tls_certificate: is missing", id="key alone"),
         pytest.param({}, {"oidc_issuer": "https://i"}, "", "oidc_audience: is missing", id="oidc"),
         pytest.param({}, {"max_connections": 9}, "", "max_connections: ", id="connections"),
+        pytest.param({}, {"link_lifetime": "PT0S"}, "", "--link-lifetime: ", id="no time"),
+        pytest.param({}, {"session_lifetime": -1}, "", "--session-lifetime: ", id="before"),
+        pytest.param({}, {"public_url": "audit.example"}, "", "public_url: must be", id="no URL"),
+        pytest.param({}, {"oidc_issuer": "http://i.example"}, "", "oidc_issuer: ", id="plain"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(
@@ -85,6 +89,24 @@ def test_what_is_wrong_is_told_in_one_line(
         load_settings(_file(tmp_path, text), environment, **options)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "given", ["app.example", "https://a;script-src *", "*", "https://a/b", "https://a\n", "'none'"]
+)
+def test_only_origins_may_frame_the_viewer(given: str) -> None:
+    """Nothing else gets into the policy that fences a page in."""
+    with pytest.raises(InvalidConfig, match="frame_ancestors"):
+        load_settings(None, {}, frame_ancestors=(given,))
+
+
+@pytest.mark.parametrize(
+    "given", ["https://a.example", "https://*.a.example:8443", "http://localhost:*", "'self'"]
+)
+def test_origins_are_those_of_the_policy(given: str) -> None:
+    """With a scheme; a port and what is below a domain can be left open."""
+    settings, _ = load_settings(None, {}, frame_ancestors=(given,))
+    assert settings.frame_ancestors == (given,)
 
 
 def test_no_value_is_repeated_in_an_error() -> None:

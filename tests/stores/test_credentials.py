@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from muniment import AuditLog
 from muniment.errors import EventRefused, StoreError
 from muniment.stores import open_store
 from muniment.stores.base import Store
@@ -317,6 +319,22 @@ async def test_nothing_comes_back_to_life_in_sqlite(sqlite_url: str, change: str
     with pytest.raises(sqlite3.IntegrityError, match="stays so"):
         connection.execute(f"UPDATE muniment_credentials SET {change}")
     connection.close()
+
+
+async def test_long_searches_keep_nobody_out_of_sqlite(sqlite_url: str) -> None:
+    """Whoever fills the threads that search does not keep others from being known."""
+    blocked = threading.Event()
+    async with AuditLog.open(sqlite_url, sequence=False) as log:
+        store: Any = log.store
+        searches = [asyncio.create_task(store._read(lambda _: blocked.wait(20))) for _ in range(10)]
+        try:
+            async with asyncio.timeout(10):
+                await asyncio.sleep(0)
+                assert await log.store.credentials.find(b"x" * 32) is None
+            assert not any(search.done() for search in searches)
+        finally:
+            blocked.set()
+            await asyncio.gather(*searches)
 
 
 async def test_a_store_that_fails_says_so(store: Store) -> None:

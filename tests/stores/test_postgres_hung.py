@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from muniment import AuditLog
+from muniment.errors import StoreUnavailable
 from muniment.growing import grow
 from muniment.stores import open_store
-from muniment.stores.base import Store
+from muniment.stores.base import Selection, Store
 from muniment.testing.contract import sealed
 from tests.servers.postgres import PostgresServer
 from tests.stores.leaves import integrate_all, leaves_of
@@ -74,3 +75,26 @@ async def test_a_log_that_sequences_closes_over_a_server_that_hangs(
             stack.enter_context(private_postgres.hung())
     await integrate_all(store)
     assert len(await leaves_of(store, "acme")) == 2
+
+
+async def test_long_searches_keep_nobody_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever calls is known at once while searches take long; one search too many is told."""
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(*_: Any) -> list[Any]:
+        begun.set()
+        await goes_on.wait()
+        return []
+
+    monkeypatch.setattr("muniment.stores.postgres.store.select_with", slow)
+    monkeypatch.setattr(store, "_connect_timeout", 0.2)
+    wanted = Selection(tenant_id=None, clauses=(), order="newest", limit=1)
+    searches = [asyncio.create_task(store.select(wanted)) for _ in range(10)]
+    async with asyncio.timeout(_SOON):
+        await begun.wait()
+        assert await store.credentials.find(b"x" * 32) is None
+        done, _ = await asyncio.wait(searches, timeout=5, return_when=asyncio.FIRST_EXCEPTION)
+        goes_on.set()
+        ended = await asyncio.gather(*searches, return_exceptions=True)
+    assert done
+    assert {type(each) for each in ended} == {list, StoreUnavailable}

@@ -60,6 +60,7 @@ def make_app(log: AuditLog, settings: ServiceSettings | None = None) -> Litestar
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncIterator[None]:
         async with nullcontext() if log.snapshot() is not None else log:
+            service.exports.open()
             try:
                 yield
             finally:

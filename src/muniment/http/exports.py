@@ -28,11 +28,14 @@ from muniment.http.access import Caller
 from muniment.http.api.wire import Export, NewExport
 from muniment.http.problems import Refusal, refusal_of
 from muniment.log import AuditLog
+from muniment.searching import Pace
 
 _logger = logging.getLogger(__name__)
 _AT_ONCE: Final = 2
-_KEPT: Final = 50
+_KEPT: Final = 20
+_MOST_UNFINISHED: Final = 5
 _LIFETIME: Final = 3600.0
+_SWEPT_EVERY: Final = 300.0
 _PAGE: Final = 1_000
 _TOLD_EVERY: Final = 0.5
 _BEAT: Final = 5.0
@@ -42,14 +45,21 @@ _UNFINISHED: Final = ("waiting", "running")
 
 
 class _State(msgspec.Struct, frozen=True, kw_only=True):
-    """What the directory knows of an export: whose it is, and what its owner is told."""
+    """What the directory knows of an export: whose it is, and what its owner is told.
+
+    `of_tenant` is the one that the caller is bound to, None for all.
+    """
 
     caller_id: str
+    of_tenant: str | None = None
     export: Export
 
 
 class Exports:
-    """Makes exports, two at a time, and keeps them for an hour."""
+    """Makes exports, two at a time, and keeps them for an hour.
+
+    Those that are bound to one tenant share its room, and take none from others.
+    """
 
     def __init__(self, log: AuditLog, directory: str | None) -> None:
         self._log = log
@@ -57,14 +67,20 @@ class Exports:
         self._directory: Path | None = None
         self._turn = asyncio.Semaphore(_AT_ONCE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._removals: list[asyncio.TimerHandle] = []
+        self._removals: dict[str, asyncio.TimerHandle] = {}
+        self._sweeping: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Begin to delete what is too old, also what those left who had the directory before."""
+        if self._given is not None:
+            self._sweeping = asyncio.create_task(self._sweep())
 
     def begin(self, caller: Caller, wanted: NewExport, filters: dict[str, Any]) -> Export:
         """Begin an export of what the filters ask for; it waits for its turn.
 
         Raises a 503 if as many are unfinished as may be.
         """
-        self._make_room()
+        self._make_room(caller)
         export = Export(
             export_id=str(uuid.uuid4()),
             format=wanted.format,
@@ -73,7 +89,9 @@ class Exports:
             state="waiting",
             created_at=datetime.now(UTC),
         )
-        job = _Job(self.place, _State(caller_id=caller.id, export=export))
+        job = _Job(
+            self.place, _State(caller_id=caller.id, of_tenant=caller.tenant_id, export=export)
+        )
         job.begin()
         task = asyncio.create_task(self._make(job, filters))
         self._tasks[export.export_id] = task
@@ -122,11 +140,13 @@ class Exports:
     async def close(self) -> None:
         """End what is at work, and delete all files that nobody else answers for."""
         tasks = list(self._tasks.values())
+        if self._sweeping is not None:
+            tasks.append(self._sweeping)
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        for removal in self._removals:
+        for removal in self._removals.values():
             removal.cancel()
         if self._given is None and self._directory is not None:
             await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
@@ -155,23 +175,32 @@ class Exports:
         finally:
             beats.cancel()
         later = asyncio.get_running_loop().call_later(_LIFETIME, self._remove, job.export)
-        self._removals.append(later)
+        self._removals[job.export.export_id] = later
 
     async def _evidence(self, job: _Job, path: Path, filters: dict[str, Any]) -> int:
-        done = await self._log.export_evidence(path, progress=job.progress, **filters)
+        prefix = f"{job.export.export_id}."
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=self.place) as private:
+            made = Path(private) / path.name  # which anybody may read
+            done = await self._log.export_evidence(made, progress=job.progress, **filters)
+            made.chmod(0o600)
+            made.replace(path)
         return done.events + done.erased
 
     async def _events(self, job: _Job, path: Path, filters: dict[str, Any]) -> int:
         """Write events, page by page, oldest first."""
         is_csv = job.export.format == "csv"
         events, cursor = 0, None
+        pace = Pace(_PAGE)
         with _created(path) as file:
             if is_csv:
                 file.write(csv_of([COLUMNS]))
             while True:
-                page = await self._log.search(**filters, order="oldest", limit=_PAGE, cursor=cursor)
+                page = await self._log.search(
+                    **filters, order="oldest", limit=pace.size, cursor=cursor
+                )
                 rows = csv_of(map(cells_of, page.events)) if is_csv else jsonl_of(page.events)
                 await asyncio.to_thread(file.write, rows)
+                pace.came(len(page.events), len(rows))
                 events += len(page.events)
                 cursor = page.next_cursor
                 job.progress(events, events if cursor is None else None)
@@ -196,11 +225,14 @@ class Exports:
         return [state for state in found if state is not None]
 
     def _read(self, path: Path) -> _State | None:
-        """The state in a file; None if it is gone, or its time is up."""
+        """The state in a file; None if it is gone, or its time is up.
+
+        What a power cut left of one, or what is none of ours, says nothing.
+        """
         try:
             state = _decode(path.read_bytes())
             age = time.time() - path.stat().st_mtime
-        except FileNotFoundError:
+        except (FileNotFoundError, msgspec.DecodeError):
             return None
         export = state.export
         if export.expires_at is not None and export.expires_at < datetime.now(UTC):
@@ -214,20 +246,48 @@ class Exports:
         return state
 
     def _remove(self, export: Export) -> None:
+        self._removals.pop(export.export_id, None)
         (self.place / f"{export.export_id}.json").unlink(missing_ok=True)
         self.file_of(export).unlink(missing_ok=True)
 
-    def _make_room(self) -> None:
-        """Delete the oldest finished exports beyond those that are kept."""
-        every = sorted((s.export for s in self._all()), key=lambda export: export.created_at)
-        for export in every[: max(0, len(every) - _KEPT + 1)]:
-            if export.state in _UNFINISHED:
-                raise Refusal(
-                    HTTPStatus.SERVICE_UNAVAILABLE,
-                    "too-many-exports",
-                    "As many exports are unfinished as may be; try again later.",
-                    headers={"Retry-After": "10"},
-                )
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self._sweep_once)
+            except OSError:
+                _logger.exception("old exports can't be deleted")
+            await asyncio.sleep(_SWEPT_EVERY)
+
+    def _sweep_once(self) -> None:
+        """Delete what is too old, and files that no state tells of."""
+        self._all()
+        for path in self.place.iterdir():
+            export_id = path.name.lstrip(".").partition(".")[0]
+            if _is_uuid(export_id) and not (self.place / f"{export_id}.json").exists():
+                with suppress(FileNotFoundError):
+                    if time.time() - path.stat().st_mtime <= _LIFETIME:
+                        continue
+                    if path.is_dir():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink()
+
+    def _make_room(self, caller: Caller) -> None:
+        """Delete the oldest finished exports beyond those that are kept of the caller's tenant."""
+        every = sorted(
+            (s.export for s in self._all() if s.of_tenant == caller.tenant_id),
+            key=lambda export: export.created_at,
+        )
+        unfinished = sum(export.state in _UNFINISHED for export in every)
+        if unfinished >= min(_MOST_UNFINISHED, _KEPT):
+            raise Refusal(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "too-many-exports",
+                "As many exports are unfinished as may be; try again later.",
+                headers={"Retry-After": "10"},
+            )
+        finished = [export for export in every if export.state not in _UNFINISHED]
+        for export in finished[: max(0, len(every) - _KEPT + 1)]:
             self._remove(export)
 
 
@@ -286,6 +346,12 @@ class _Job:
 
 
 _decode = msgspec.json.Decoder(_State).decode
+
+
+def _is_uuid(text: str) -> bool:
+    with suppress(ValueError):
+        return str(uuid.UUID(text)) == text
+    return False
 
 
 def _is_of(caller: Caller, state: _State) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
@@ -29,6 +30,10 @@ FILE_VARIABLE: Final = "MUNIMENT_CONFIG"
 
 # A comma or white space parts them, in the environment as in an option.
 _Several = Annotated[tuple[str, ...], NoDecode]
+# Host-sources (CSP Level 3, section 2.3.1) with a scheme, and nothing that ends the directive.
+_FRAMER: Final = re.compile(r"'self'|https?://(\*\.)?[a-zA-Z0-9.-]+(:([0-9]+|\*))?")
+_WEB_URL: Final = re.compile(r"https?://[^\s?#@]+")
+_KEPT_PRIVATE: Final = re.compile(r"https://|http://(localhost|127\.0\.0\.1|\[::1\])[:/]")
 
 
 class KnownAction(BaseModel):
@@ -127,10 +132,12 @@ class ServiceSettings(BaseSettings):
     )
 
     link_lifetime: timedelta = Field(
-        default=timedelta(minutes=2), description="How long a viewer link can be opened."
+        default=timedelta(minutes=2),
+        gt=timedelta(0),
+        description="How long a viewer link can be opened.",
     )
     session_lifetime: timedelta = Field(
-        default=timedelta(hours=1), description="How long a viewer session lasts."
+        default=timedelta(hours=1), gt=timedelta(0), description="How long a viewer session lasts."
     )
 
     oidc_issuer: str | None = Field(
@@ -149,6 +156,32 @@ class ServiceSettings(BaseSettings):
     @classmethod
     def _parted(cls, value: Any) -> Any:
         return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+    @field_validator("frame_ancestors")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            if not _FRAMER.fullmatch(each):
+                raise ValueError(
+                    "frame_ancestors: holds what is no origin; give them as https://app.example.com"
+                )
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _web_url(cls, value: str | None) -> str | None:
+        if value is not None and not _WEB_URL.fullmatch(value):
+            raise ValueError("public_url: must be as https://audit.example.com, without a query")
+        return value
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _private_url(cls, value: str | None) -> str | None:
+        if value is not None and not _KEPT_PRIVATE.match(value):
+            raise ValueError(
+                "oidc_issuer: must be an https URL; whoever is between could give out keys"
+            )
+        return value
 
     @field_validator("link_lifetime", "session_lifetime", mode="before")
     @classmethod

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from anyio import CancelScope
 from litestar import Request, Response
@@ -11,13 +12,16 @@ from litestar.response.base import ASGIResponse
 from litestar.response.streaming import ASGIStreamingResponse
 from litestar.types import Receive, Scope, Send
 
+_PATIENCE: Final = 30.0
+"""Seconds that a client has to take a piece: one that takes none has the room of another."""
+
 
 class Streamed(Response[bytes]):
     """A response whose body is what the source yields, made piece by piece as the client reads.
 
     When the client goes away, the source's `finally` runs at once. An error in the source breaks
     the connection off before the body's end, so that nobody takes a part for the whole (RFC 9112,
-    section 8).
+    section 8); so does a client that takes no piece for half a minute.
     """
 
     def __init__(
@@ -52,8 +56,12 @@ class _Streaming(ASGIStreamingResponse):
     ended: Callable[[], Awaitable[None]] | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Any) -> None:
+            async with asyncio.timeout(_PATIENCE):
+                await send(message)
+
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, sent)
         finally:
             with CancelScope(shield=True):
                 await self.iterator.aclose()  # type: ignore[union-attr]

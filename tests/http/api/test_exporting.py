@@ -4,6 +4,8 @@ import asyncio
 import csv
 import io
 import json
+import os
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from muniment import Event
 from muniment.http import exports
 from muniment.http.access import Scope
 from muniment.http.exports import Exports
+from muniment.keys import SigningKey
 from tests.http.api.calling import Api, running, until
 
 _PATIENCE = 20.0
@@ -302,6 +305,79 @@ async def test_files_are_their_owners_only(sqlite_url: str, tmp_path: Path) -> N
         await _ended(api, await _begin(api, "jsonl"))
         modes = {path.stat().st_mode & 0o077 for path in (tmp_path / "exports").iterdir()}
     assert (modes, (tmp_path / "exports").stat().st_mode & 0o077) == ({0}, 0)
+
+
+async def test_evidence_is_its_owners_only(sqlite_url: str, tmp_path: Path) -> None:
+    """Even in a directory that others may look into."""
+    (tmp_path / "exports").mkdir(mode=0o755)
+    key = SigningKey.from_seed("example.com/audit", b"1" * 32)
+    shared = str(tmp_path / "exports")
+    async with running(sqlite_url, signing_keys=[key], export_directory=shared) as api:
+        await api.log.await_published(await api.log.record("login", tenant_id="acme"))
+        await _ended(api, await _begin(api, "evidence", tenant_id="acme"))
+        found = {path.suffixes[-1]: path for path in (tmp_path / "exports").iterdir()}
+    assert found.keys() == {".json", ".jsonl"}
+    assert found[".jsonl"].stat().st_mode & 0o077 == 0
+
+
+async def test_a_tenant_takes_no_room_of_another(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many exports one makes, those of the others stay."""
+    monkeypatch.setattr(exports, "_KEPT", 2)
+    acme = await api.token(Scope.EXPORT, tenant_id="acme")
+    globex = await api.token(Scope.EXPORT, tenant_id="globex")
+    path = await _begin(api, "jsonl", acme)
+    await _ended(api, path, acme)
+    for _ in range(3):
+        await _ended(api, await _begin(api, "jsonl", globex), globex)
+    assert (await api.get(path, headers=acme)).status_code == 200
+
+
+async def test_a_tenant_waits_for_its_own_exports_only(
+    api: Api, gate: _Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has as many unfinished as may be is refused; another one is not."""
+    monkeypatch.setattr(exports, "_MOST_UNFINISHED", 1)
+    acme = await api.token(Scope.EXPORT, tenant_id="acme")
+    globex = await api.token(Scope.EXPORT, tenant_id="globex")
+    wanted = {"format": "jsonl"}
+    found = [
+        (await api.call("POST", "/v1/exports", json=wanted, headers=headers)).status_code
+        for headers in (acme, acme, globex)
+    ]
+    gate.opened.set()
+    assert found == [202, 503, 202]
+
+
+async def test_what_a_power_cut_left_is_in_nobodys_way(sqlite_url: str, tmp_path: Path) -> None:
+    """A state without content is none; the exports of the others are listed."""
+    (tmp_path / f"{uuid.uuid4()}.json").touch()
+    async with running(sqlite_url, export_directory=str(tmp_path)) as api:
+        path = await _begin(api, "jsonl")
+        await _ended(api, path)
+        listed = (await api.get("/v1/exports")).json()["exports"]
+    assert [export["export_id"] for export in listed] == [path.rpartition("/")[2]]
+
+
+async def test_what_a_service_left_is_deleted_by_the_next(sqlite_url: str, tmp_path: Path) -> None:
+    """An export outlives its service in a directory that was given, but not its hour."""
+    place = tmp_path / "exports"
+    async with running(sqlite_url, export_directory=str(place)) as api:
+        await _ended(api, await _begin(api, "jsonl"))
+    _grow_old(place)
+    (place / "somebody's.csv").touch()
+    async with running(sqlite_url, export_directory=str(place)):
+        await until(lambda: [path.name for path in place.iterdir()] == ["somebody's.csv"])
+
+
+def _grow_old(place: Path) -> None:
+    """Have what lies there be of long ago, and a file without a state beside it."""
+    (place / f"{uuid.uuid4()}.csv").touch()
+    for path in place.iterdir():
+        if path.suffix == ".json":
+            state = json.loads(path.read_bytes())
+            state["export"]["expires_at"] = "2020-01-01T00:00:00Z"
+            path.write_text(json.dumps(state))
+        os.utime(path, (0, 0))
 
 
 async def _caller(api: Api) -> Any:

@@ -6,13 +6,16 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from litestar.exceptions import LitestarException
 
 from muniment import Actor, Event, Outcome
 from muniment.errors import StoreUnavailable
+from muniment.http import streaming
 from muniment.http.access import Scope
-from tests.http.api.calling import Api
+from muniment.http.api import finding
+from tests.http.api.calling import Api, until
 
 _START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -212,3 +215,61 @@ async def test_a_media_type_that_is_not_there_is_refused(api: Api) -> None:
     """What the client does not accept is not sent: a 406 says what there is."""
     found = await api.get("/v1/events", headers={"Accept": "application/xml"})
     assert (found.status_code, "text/csv" in found.json()["detail"]) == (406, True)
+
+
+async def test_large_events_make_a_page_shorter(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page ends before the memory is full, and its cursor leads on: nothing is left out."""
+    monkeypatch.setattr(finding, "_PAGE_BYTES", 30_000)
+    events = list(_events(60))
+    await api.log.record_many(
+        [msgspec.structs.replace(event, details={"x": "y" * 1000}) for event in events]
+    )
+    counts, ids, cursor = [], [], None
+    while not counts or cursor:
+        query = f"/v1/events?action=login&limit=60{f'&cursor={cursor}' if cursor else ''}"
+        page = (await api.get(query)).json()
+        counts.append(len(page["events"]))
+        ids += [event["event_id"] for event in page["events"]]
+        cursor = page["next_cursor"]
+    assert (counts, ids) == ([50, 10], [event.event_id for event in reversed(events)])
+
+
+async def test_a_large_page_is_taken_in_pieces(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the same page; whoever does not take it is cut off, as from a stream."""
+    await api.log.record_many(_events(60))
+    query = "/v1/events?action=login&tenant_id=acme&limit=60"
+    whole = await api.get(query)
+    monkeypatch.setattr(finding, "_PAGE_PIECE_BYTES", 1_000)
+    async with api.stream(query) as stream:
+        assert await stream.piece() == whole.content[:1_000]
+    cut = await api.get(query)
+    assert (cut.content, cut.headers["content-length"]) == (whole.content, str(len(whole.content)))
+
+
+async def test_a_stream_ends_when_its_token_is_revoked(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may not read any longer gets no further page; the break says that it is no whole."""
+    monkeypatch.setattr(finding, "_PIECE_BYTES", 100)
+    await api.log.record_many(_events(120))
+    headers = await api.token(Scope.READ, Scope.EXPORT)
+    query = "/v1/events?action=login"
+    async with api.stream(query, **headers, Accept="application/x-ndjson") as stream:
+        secret = headers["Authorization"].removeprefix("Bearer ")
+        caller = await api.service.identifier.lookup.caller("token", secret)
+        assert caller is not None
+        await api.log.store.credentials.revoke(caller.id, datetime.now(UTC))
+        api.service.identifier.lookup.forget("token", secret)
+        with pytest.raises(LitestarException):
+            await stream.rest()
+
+
+async def test_a_client_that_takes_nothing_loses_its_place(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks and does not read would else keep the room of others for ever."""
+    monkeypatch.setattr(streaming, "_PATIENCE", 0.05)
+    await api.log.record_many(_events(300))
+    monkeypatch.setattr(finding, "_PIECE_BYTES", 100)
+    async with api.stream("/v1/events?action=login", Accept="text/csv") as stream:
+        await until(stream.task.done)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from muniment.http.access import Scope
+from muniment.http.api import watching
 from muniment.watching import Health
 from tests.http.api.calling import Api, running
 
@@ -60,3 +61,10 @@ async def test_no_answer_is_cached_or_sniffed(api: Api, path: str) -> None:
     found = await api.get(path)
     assert found.headers["Cache-Control"] == "no-store"
     assert found.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_the_description_is_made_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes long to make, and whoever has no token may ask for it, too."""
+    first = await api.get("/schema")
+    monkeypatch.setattr(watching, "described", None)
+    assert (await api.get("/schema")).content == first.content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Final
@@ -21,15 +20,21 @@ from muniment.http.access import SCOPE_KEY, Caller, Scope
 from muniment.http.api.asking import asks, media_type_of
 from muniment.http.api.describing import OPERATION_KEY, Answer, Operation
 from muniment.http.api.wire import CSV, JSON, NDJSON, Find, Found, OfTenant
+from muniment.http.auth.identifying import is_welcome, unauthorized
 from muniment.http.problems import Refusal
 from muniment.http.service import Service
 from muniment.http.streaming import Streamed
 from muniment.query import Page
+from muniment.searching import Pace
 
 _PAGE: Final = 50
 _STREAMED_AT_ONCE: Final = 200
 _PIECE_BYTES: Final = 65_536
+_PAGE_BYTES: Final = 8 * 2**20
+_PAGE_PIECE_BYTES: Final = 2**20
 _CSV_TYPE: Final = "text/csv; charset=utf-8; header=present"
+_Pages = Callable[[str | None, int], Awaitable[Page]]
+"""Fetches the page behind a cursor, of up to so many events."""
 
 
 @get(
@@ -72,15 +77,27 @@ async def find_events(
 
     cursor = None if asked.cursor is UNSET else asked.cursor
     if media_type == JSON:
-        found = await page(cursor, limit or min(_PAGE, service.settings.max_page))
+        found = await _page_of(page, cursor, limit or min(_PAGE, service.settings.max_page))
         await service.readings.view(caller, tenant_id, {"what": "events", **shown})
-        return Response(_page_of(found), media_type=JSON)
+        if len(found) <= _PAGE_PIECE_BYTES:
+            return Response(found, media_type=JSON)
+        # A whole answer would lie in the memory until its client takes it, if it ever does.
+        length = {"Content-Length": str(len(found))}
+        return Streamed(_cut(found), media_type=JSON, headers=length)
     caller.require(Scope.EXPORT)
-    first = await page(cursor, min(limit or _STREAMED_AT_ONCE, _STREAMED_AT_ONCE))
+    pace = Pace(_STREAMED_AT_ONCE)
+    first = await page(cursor, min(limit or pace.size, pace.size))
     is_csv = media_type == CSV
     taken = {"what": "events", "format": "csv" if is_csv else "jsonl", **shown}
     await service.readings.export(caller, tenant_id, taken)
-    source = _pieces(first, page, limit=limit, is_csv=is_csv, closing=service.closing)
+
+    async def check() -> None:
+        if service.closing.is_set():
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "closing", "The service shuts down.")
+        if not await is_welcome(request, Scope.EXPORT):
+            raise unauthorized(shown=True)
+
+    source = _pieces(first, page, pace, limit=limit, is_csv=is_csv, check=check)
     return Streamed(source, media_type=_CSV_TYPE if is_csv else media_type)
 
 
@@ -118,38 +135,61 @@ async def get_event(
 ROUTES: tuple[ControllerRouterHandler, ...] = (find_events, get_event)
 
 
-def _page_of(page: Page) -> bytes:
-    """A `Found`, of the bodies as they are stored."""
-    events = b",".join(body_of(event) for event in page.events)
-    cursor = msgspec.json.encode(page.next_cursor)
-    return b'{"events":[' + events + b'],"next_cursor":' + cursor + b"}"
+async def _page_of(page: _Pages, cursor: str | None, most: int) -> bytes:
+    """A `Found` of up to `most` events, of their bodies as they are stored.
+
+    It has fewer, and a cursor, once they are so large that the memory must not hold more.
+    """
+    pace = Pace(most)
+    bodies: list[bytes] = []
+    size = 0
+    while True:
+        found = await page(cursor, min(pace.size, most - len(bodies)))
+        bodies += map(body_of, found.events)
+        before, size = size, sum(map(len, bodies))
+        pace.came(len(found.events), size - before)
+        cursor = found.next_cursor
+        if cursor is None or len(bodies) >= most or size >= _PAGE_BYTES:
+            break
+    next_cursor = msgspec.json.encode(cursor)
+    return b'{"events":[' + b",".join(bodies) + b'],"next_cursor":' + next_cursor + b"}"
+
+
+async def _cut(whole: bytes) -> AsyncGenerator[bytes, None]:
+    for start in range(0, len(whole), _PAGE_PIECE_BYTES):
+        yield whole[start : start + _PAGE_PIECE_BYTES]
 
 
 async def _pieces(
     found: Page,
-    page: Callable[[str | None, int], Awaitable[Page]],
+    page: _Pages,
+    pace: Pace,
     *,
     limit: int | None,
     is_csv: bool,
-    closing: asyncio.Event,
+    check: Callable[[], Awaitable[None]],
 ) -> AsyncGenerator[bytes, None]:
-    """The stream's body; a page is fetched once the client has taken nearly all before it."""
+    """The stream's body; a page is fetched once the client has taken nearly all before it.
+
+    `check` is asked before each page, and raises what ends the stream.
+    """
     piece = bytearray(csv_of([COLUMNS]) if is_csv else b"")
     left = limit
     while True:
+        size = 0
         for line in map(_csv_line if is_csv else _json_line, found.events):
             piece += line
+            size += len(line)
             if len(piece) >= _PIECE_BYTES:
                 yield bytes(piece)
                 piece.clear()
+        pace.came(len(found.events), size)
         left = None if left is None else left - len(found.events)
         if found.next_cursor is None or left == 0:
             yield bytes(piece)
             return
-        if closing.is_set():
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "closing", "The service shuts down.")
-        size = _STREAMED_AT_ONCE if left is None else min(left, _STREAMED_AT_ONCE)
-        found = await page(found.next_cursor, size)
+        await check()
+        found = await page(found.next_cursor, pace.size if left is None else min(left, pace.size))
 
 
 def _csv_line(event: Event) -> bytes:

@@ -20,6 +20,7 @@ from muniment.http.access import SCOPE_KEY, Caller, Scope
 from muniment.http.api.asking import asks
 from muniment.http.api.describing import OPERATION_KEY, Answer, Operation
 from muniment.http.api.wire import EVENT_STREAM, Tail
+from muniment.http.auth.identifying import is_welcome
 from muniment.http.problems import Refusal
 from muniment.http.service import Service
 from muniment.http.streaming import Streamed
@@ -136,7 +137,7 @@ class _Tail:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if loop.time() >= look_again:
-                if not await self._is_welcome():
+                if not await is_welcome(self._request, Scope.READ):
                     return
                 look_again = loop.time() + _LOOK_AGAIN
             if self._next.done():
@@ -155,13 +156,6 @@ class _Tail:
             with suppress(asyncio.CancelledError, MunimentError):
                 await task
         await self._events.aclose()
-
-    async def _is_welcome(self) -> bool:
-        try:
-            (await self._service.identifier.identify(self._request)).require(Scope.READ)
-        except Refusal:
-            return False
-        return True
 
 
 async def _following(events: AsyncGenerator[Event, None]) -> Event:

@@ -131,6 +131,16 @@ async def caller_of(request: Request[Any, Any, Any]) -> Caller:
     return await identifier.identify(request)
 
 
+async def is_welcome(request: Request[Any, Any, Any], scope: Scope) -> bool:
+    """Whether the credential of a request that is long at work is good still."""
+    identifier: Identifier = request.app.state.service.identifier
+    try:
+        (await identifier.identify(request)).require(scope)
+    except Refusal:
+        return False
+    return True
+
+
 def unauthorized(*, shown: bool) -> Refusal:
     """A 401, the same for every credential that is not valid (RFC 6750, section 3)."""
     challenge = 'Bearer realm="muniment"' + (', error="invalid_token"' if shown else "")

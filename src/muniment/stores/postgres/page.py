@@ -11,6 +11,8 @@ import asyncpg
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.sql import ClauseElement
 
+from muniment.errors import StoreUnavailable
+
 _DIALECT: Final = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 # An index gives a page at once; a plan that goes by a table's size would read it whole.
 BY_INDEX: Final = """
@@ -33,6 +35,20 @@ async def run(connection: Any, statement: ClauseElement) -> list[Any]:
     params = compiled.params
     rows = await connection.fetch(str(compiled), *(params[name] for name in names))
     return cast("list[Any]", rows)
+
+
+@asynccontextmanager
+async def turn(turns: asyncio.Semaphore, seconds: float) -> AsyncIterator[None]:
+    """One of the turns there are, waited for so long. Raises `StoreUnavailable`."""
+    try:
+        async with asyncio.timeout(seconds):
+            await turns.acquire()
+    except TimeoutError:
+        raise StoreUnavailable("as many searches are at work as may be; try again") from None
+    try:
+        yield
+    finally:
+        turns.release()
 
 
 @asynccontextmanager

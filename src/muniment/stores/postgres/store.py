@@ -56,7 +56,7 @@ from muniment.stores.postgres.faults import (
     translate_in_upgrade,
     unreachable,
 )
-from muniment.stores.postgres.page import paging, run
+from muniment.stores.postgres.page import paging, run, turn
 from muniment.stores.postgres.sql import (
     COUNTED,
     ENSURE_PARTITION,
@@ -110,6 +110,8 @@ class PostgresStore(Store):
         self._migrate = migrate
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._opening = asyncio.Lock()
+        # Searches may take long: what is quick, as knowing callers is, has connections beside them.
+        self._turns = asyncio.Semaphore(max(1, pool_size - 2))
         self._writer = Writer(self._connect, self._check_cluster)
         self._partitions = KnownPartitions()
         self._partitions_at_open = KnownPartitions()
@@ -218,7 +220,8 @@ class PostgresStore(Store):
     async def _find(
         self, wanted: Selection, statements: Statements, made: Callable[[Any], Found]
     ) -> list[Found]:
-        async with self._connection() as connection, paging(connection):
+        waited = turn(self._turns, self._connect_timeout)
+        async with waited, self._connection() as connection, paging(connection):
 
             async def fetch(statement: ClauseElement) -> list[Found]:
                 return [made(row) for row in await run(connection, statement)]

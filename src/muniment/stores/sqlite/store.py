@@ -77,18 +77,19 @@ class SqliteStore(Store):
         self._migrate = migrate
         self._writer: ThreadPoolExecutor | None = None
         self._readers: ThreadPoolExecutor | None = None
+        self._doorman: ThreadPoolExecutor | None = None
         self._connections = Connections(path, busy_timeout=busy_timeout)
         self._is_prepared = False
         self.trees = SqliteTrees(path, read=self._read, write=self._write_prepared)
-        self.credentials = SqliteCredentials(read=self._read, write=self._write_prepared)
+        self.credentials = SqliteCredentials(read=self._read_apart, write=self._write_prepared)
         self.counts = SqliteCounts(read=self._read, write=self._write_prepared)
 
     async def open(self) -> None:
         await self._write(self._prepare)
 
     async def close(self) -> None:
-        pools = [pool for pool in (self._writer, self._readers) if pool is not None]
-        self._writer = self._readers = None
+        pools = [p for p in (self._writer, self._readers, self._doorman) if p is not None]
+        self._writer = self._readers = self._doorman = None
         for pool in pools:
             await asyncio.to_thread(pool.shutdown)
         await asyncio.to_thread(self._connections.close)
@@ -257,11 +258,22 @@ class SqliteStore(Store):
         return await self._write(prepared)
 
     async def _read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        if not self._is_prepared:  # it may not have been there for `open`
-            await self._write(self._prepare)
         if self._readers is None:
             self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="muniment-read")
-        return await self._run(self._readers, work, read_only=True)
+        return await self._read_in(self._readers, work)
+
+    async def _read_apart(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Read what takes no time: long searches, of whichever tenant, keep nobody else out."""
+        if self._doorman is None:
+            self._doorman = ThreadPoolExecutor(1, thread_name_prefix="muniment-who")
+        return await self._read_in(self._doorman, work)
+
+    async def _read_in(
+        self, pool: ThreadPoolExecutor, work: Callable[[sqlite3.Connection], _T]
+    ) -> _T:
+        if not self._is_prepared:  # it may not have been there for `open`
+            await self._write(self._prepare)
+        return await self._run(pool, work, read_only=True)
 
     async def _rows(self, statement: ClauseElement) -> list[Any]:
         compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
