@@ -224,7 +224,9 @@ async def test_large_events_make_a_page_shorter(api: Api, monkeypatch: pytest.Mo
     await api.log.record_many(
         [msgspec.structs.replace(event, details={"x": "y" * 1000}) for event in events]
     )
-    counts, ids, cursor = [], [], None
+    counts: list[int] = []
+    ids: list[str] = []
+    cursor = None
     while not counts or cursor:
         query = f"/v1/events?action=login&limit=60{f'&cursor={cursor}' if cursor else ''}"
         page = (await api.get(query)).json()
