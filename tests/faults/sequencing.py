@@ -93,7 +93,7 @@ class Nursery:
         assert self._pid is not None
         os.kill(self._pid, signal.SIGTERM)
         await self._until(lambda: self._pid is None)
-        assert self._status == 0
+        assert self._status == 0, f"it ended with {self._status}"
 
     async def pauses(self) -> None:
         """Return once it has paused."""

@@ -34,6 +34,7 @@ async def run(settings: dict[str, Any]) -> None:
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ending.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     real = open_store(settings["url"])
     store = FaultyStore(real)
     moment = Moment(*settings["moment"]) if settings["moment"] else None
@@ -73,10 +74,13 @@ def main() -> None:
     """Fork a child for each line."""
     gc.freeze()
     for line in sys.stdin:
+        # One that comes before the child can take it waits.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         child = os.fork()
         if not child:
             asyncio.run(run(json.loads(line)))
             return
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         _say("began", child)
         _, status = os.waitpid(child, 0)
         _say("ended", os.waitstatus_to_exitcode(status))
