@@ -37,7 +37,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     for all. `actor` is as whom the caller's own reading is recorded, `context` where from.
     """
 
-    kind: Literal["token", "oidc", "session", "host"]
+    kind: Literal["token", "oidc", "session"]
     id: str
     scopes: frozenset[Scope]
     tenant_id: str | None
