@@ -75,7 +75,8 @@ class Nursery:
             },
         }
         self._process.stdin.write(json.dumps(settings).encode() + b"\n")
-        await self._until(lambda: self._pid is not None)
+        # It may have died already, before we look.
+        await self._until(lambda: self._pid is not None or self._status is not None)
 
     async def died(self) -> None:
         """Return once it was ended by SIGKILL."""
