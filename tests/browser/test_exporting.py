@@ -8,6 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
+from muniment.demo import day
 from muniment.evidence import verify_evidence
 from tests.browser.site import Site, query
 from tests.browser.trail import KEY
@@ -46,6 +47,17 @@ def test_evidence_proves_what_is_shown(visit: Visit, tmp_path: Path) -> None:
     with path.open("rb") as file:
         found = verify_evidence(file, [KEY.verifier])
     assert found.events > 0
+
+
+def test_one_event_is_taken_as_evidence(visit: Visit, tmp_path: Path) -> None:
+    """The page of an event gives a file that proves it, offline."""
+    event = next(e for e in day() if e.action == "document.export")
+    page = visit(f"/events/{event.event_id}")
+    with page.expect_download(timeout=30_000) as download:
+        page.locator("[data-evidence]").click()
+    download.value.save_as(tmp_path / "evidence")
+    with (tmp_path / "evidence").open("rb") as file:
+        assert verify_evidence(file, [KEY.verifier]).events > 0
 
 
 def test_an_export_is_recorded(visits: Visits, site: Site, tmp_path: Path) -> None:
