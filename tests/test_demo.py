@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -66,8 +67,11 @@ def test_the_demo_finds_what_it_asks_for(sqlite_url: str) -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_the_demo_fits_its_terminal(sqlite_url: str, columns: int) -> None:
+def test_the_demo_fits_its_terminal(
+    sqlite_url: str, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No line of text or table is wider than the terminal; commands stay whole, to be copied."""
+    monkeypatch.setattr(sys, "executable", f"/{'deep/' * 20}python")  # where it is installed
     shown = muniment("demo", url=sqlite_url, columns=columns).stdout.splitlines()
     assert max(cell_len(line) for line in shown if not line.startswith("$")) <= columns
     assert [line for line in shown if line.startswith("$") and " search " in line][1].endswith(
@@ -91,6 +95,7 @@ def test_the_demo_s_commands_work_when_copied(tmp_path: Path) -> None:
 
     shown = shell(f"{' '.join(PROGRAM)} demo").stdout
     commands = [line[2:] for line in shown.splitlines() if line.startswith("$ ")]
+    assert commands.pop().endswith(" serve")  # until it is stopped
     done = shell("\n".join(commands))
     assert (len(commands), done.returncode, done.stderr.count("muniment:")) == (10, 0, 0)
     rows = [line.rstrip() for line in shown.splitlines() if line.startswith("2025")]

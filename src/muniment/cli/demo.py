@@ -101,8 +101,10 @@ async def _demo(app: App) -> None:
         ]
     for command in commands:
         _tell_command(console, f"{_program()} {command}")
-    before = "" if find_spec("granian") else "pip install 'muniment[http]', then "
-    console.print(f"Or look at it in a browser: {before}{_program()} serve", soft_wrap=True)
+    console.print("Or look at it in a browser:")
+    if not find_spec("granian"):
+        _tell_command(console, "pip install 'muniment[http]'")
+    _tell_command(console, f"{_program()} serve")
 
 
 def _demo_key() -> SigningKey:
