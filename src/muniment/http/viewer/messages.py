@@ -1,4 +1,4 @@
-"""What the pages say, in each language: catalogues of messages, `messages/*.toml`."""
+"""What the pages say, in each language: catalogues, `messages/<language>/*.toml`."""
 
 from __future__ import annotations
 
@@ -49,8 +49,10 @@ class Messages:
 @cache
 def messages_in(language: str) -> Messages:
     """The messages of one of the `LANGUAGES`."""
-    file = files("muniment.http.viewer") / "messages" / f"{language}.toml"
-    return Messages(language, tomllib.loads(file.read_text(encoding="utf-8")))
+    catalogue: dict[str, Any] = {}
+    for part in (files("muniment.http.viewer") / "messages" / language).iterdir():
+        catalogue |= tomllib.loads(part.read_text(encoding="utf-8"))
+    return Messages(language, catalogue)
 
 
 def language_of(asked: str | None, accepted: str) -> str:
