@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from muniment.stores import open_store
-from tests.servers.postgres import (
-    URL_VARIABLE,
-    Postgres,
-    PostgresMissing,
-    PostgresServer,
-    find_binaries,
-)
+from tests.servers.postgres import URL_VARIABLE, Postgres, PostgresMissing, PostgresServer
+from tests.servers.shared import SharedPostgres
+
+_GIVEN = pytest.StashKey[SharedPostgres]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,6 +22,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--all-rounds", action="store_true", help="inject each fault as often as `make faults` does"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Know the server that is given before any test begins."""
+    url = os.environ.get(URL_VARIABLE)
+    if url:
+        try:
+            config.stash[_GIVEN] = SharedPostgres(url)
+        except PostgresMissing as missing:
+            raise pytest.UsageError(str(missing)) from None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """Wait for the given server here, where that is not yet the test's own time."""
+    given = item.config.stash.get(_GIVEN, None)
+    if given is None:
+        return (yield)
+    given.before(item, nextitem)
+    result = yield
+    given.after(item, nextitem)
+    return result
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,22 +60,26 @@ def _clean_environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Postgres]:
+def postgres_server(pytestconfig: pytest.Config) -> Iterator[Postgres]:
     """The PostgreSQL of this session, shared by its tests: none of them stops or changes it."""
-    given = os.environ.get(URL_VARIABLE)
-    with _missing_is_a_failure():
-        if given:
-            yield Postgres(given, find_binaries())
-        else:
-            with PostgresServer() as server:
-                yield server
+    given = pytestconfig.stash.get(_GIVEN, None)
+    if given:
+        yield given
+    else:
+        with _missing_is_a_failure(), _quiet_server() as server:
+            yield server
 
 
 @pytest.fixture
 def private_postgres() -> Iterator[PostgresServer]:
     """A started PostgreSQL of the test's own, to be stopped, crashed and hung."""
-    with _missing_is_a_failure(), PostgresServer() as server:
+    with _missing_is_a_failure(), _quiet_server() as server:
         yield server
+
+
+def _quiet_server() -> PostgresServer:
+    """Without the transactions of autovacuum, which hold up index and trees now and then."""
+    return PostgresServer(autovacuum="off")
 
 
 @contextmanager

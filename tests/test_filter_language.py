@@ -21,6 +21,7 @@ from muniment.query import EventFilter
         ("action:login", {"action": ["login"]}),
         ("action:role_* action:login", {"action": ["role_*", "login"]}),
         ("outcome:denied tenant:acme", {"outcome": ["denied"], "tenant_id": "acme"}),
+        ("activity:people activity:reading", {"activity": ["people", "reading"]}),
         ("actor:u1", {"actor_id": "u1"}),
         ("actor:user:u1", {"actor_id": "u1", "actor_type": "user"}),
         ("actor:arn:aws:iam", {"actor_id": "arn:aws:iam"}),
@@ -71,6 +72,7 @@ _texts = _values.filter(str.strip)
         optional={
             "action": st.lists(_values, min_size=1, max_size=3),
             "outcome": st.lists(st.sampled_from(["success", "denied"]), min_size=1),
+            "activity": st.lists(st.sampled_from(["people", "reading"]), min_size=1),
             "tenant_id": _values,
             "target_id": _values,
             "text": _texts,

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from tests.scripted import until
 from tests.servers.postgres import (
     BIN_VARIABLE,
     Postgres,
@@ -51,6 +53,24 @@ def test_a_private_server_crashes_and_recovers_under_the_same_url(
     away = private_postgres.psql("SELECT 1")
     private_postgres.start()
     assert (away.returncode, private_postgres.psql("SELECT n FROM kept").stdout) == (2, "7\n")
+
+
+async def test_a_server_is_had_alone_by_one_at_a_time(private_postgres: PostgresServer) -> None:
+    """Who asks for it while another has it waits; it is theirs once the other has left."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    is_had = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def have_it_too() -> None:
+        with private_postgres.alone():
+            loop.call_soon_threadsafe(is_had.set)
+
+    with private_postgres.alone():
+        other = asyncio.create_task(asyncio.to_thread(have_it_too))
+        await until(lambda: private_postgres.psql(waiting).stdout == "1\n")
+        was_had_meanwhile = is_had.is_set()
+    await other
+    assert (was_had_meanwhile, is_had.is_set()) == (False, True)
 
 
 def test_psql_reports_an_error_and_stops_there(postgres_server: Postgres) -> None:

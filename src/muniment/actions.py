@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -28,6 +28,18 @@ class Category(StrEnum):
     ORG = "org"
     AGENT = "agent"
     BACKGROUND = "background"
+    READING = "reading"
+
+
+Activity = Literal["people", "background", "reading"]
+"""What people do, or have done for them; what a platform does by itself; and reading the trail."""
+
+
+def activity_of(category: Category) -> Activity:
+    """What actions of a category are a part of."""
+    if category == Category.READING:
+        return "reading"
+    return "background" if category == Category.BACKGROUND else "people"
 
 
 class Severity(StrEnum):
@@ -259,14 +271,17 @@ def _severity(action: str) -> Severity:
 
 
 _OWN = tuple(
-    ActionInfo(action=f"audit.{name}", category=Category.BACKGROUND, title=title, severity=severity)
-    for name, title, severity in (
-        ("loss", "Lost audit events", Severity.HIGH),
-        ("view", "Looked at the audit trail", Severity.INFO),
-        ("export", "Exported audit events", Severity.MEDIUM),
-        ("token_create", "Created an access token", Severity.HIGH),
-        ("token_revoke", "Revoked an access token", Severity.MEDIUM),
-        ("viewer_link_create", "Made a link to the audit trail", Severity.LOW),
+    ActionInfo(action=f"audit.{name}", category=category, title=title, severity=severity)
+    for name, category, title, severity in (
+        ("loss", Category.BACKGROUND, "Lost audit events", Severity.HIGH),
+        ("view", Category.READING, "Looked at the audit trail", Severity.INFO),
+        ("export", Category.READING, "Exported audit events", Severity.MEDIUM),
+        ("token_create", Category.BACKGROUND, "Created an access token", Severity.HIGH),
+        ("token_rotate", Category.BACKGROUND, "Renewed an access token", Severity.HIGH),
+        ("token_revoke", Category.BACKGROUND, "Revoked an access token", Severity.MEDIUM),
+        ("viewer_link_create", Category.READING, "Made a link to the audit trail", Severity.LOW),
+        ("sign_in", Category.READING, "Signed in to the audit trail", Severity.INFO),
+        ("sign_out", Category.READING, "Signed out of the audit trail", Severity.INFO),
     )
 )
 

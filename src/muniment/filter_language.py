@@ -1,9 +1,9 @@
 r"""The filter language of the command line and the viewer: `action:role_* outcome:denied "ada"`.
 
 Each condition is a key, a colon and a value; the keys are the command line's options. What has no
-key is text that the body holds. All conditions hold; `action` and `outcome` may be repeated for
-alternatives. A value with a space or a quote stands in double quotes, in which `\"` is a quote and
-`\\` a backslash.
+key is text that the body holds. All conditions hold; `action`, `activity` and `outcome` may be
+repeated for alternatives. A value with a space or a quote stands in double quotes, in which `\"` is
+a quote and `\\` a backslash.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ KEYS: Final[Mapping[str, str]] = {
 }
 """The keys of the language, and the argument of a search that each stands for."""
 
-_SEVERAL: Final = ("action", "outcome")
+_SEVERAL: Final = ("action", "activity", "outcome")
 KEY_OF: Final = {argument: key for key, argument in KEYS.items()}
 """The key that stands for each argument of a search."""
 _PART = re.compile(r'(?:([a-z-]+):)?(?:"((?:[^"\\]|\\.)*)"|([^\s"]+))(?=\s|$)').match

@@ -15,15 +15,13 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 
-from muniment.actions import Category
+from muniment.actions import Activity, Category, activity_of
 from muniment.checks import as_utc, check_id
 from muniment.errors import InvalidEvent, InvalidQuery
 from muniment.event import ActorType, Event, Outcome
 from muniment.event_id import is_event_id
 
 Order = Literal["newest", "oldest"]
-Activity = Literal["people", "background"]
-"""What people do, or have done for them; and what a platform does by itself, as its actions say."""
 MAX_PAGE: Final = 10_000
 MAX_ALTERNATIVES: Final = 200
 TERM_SEPARATOR: Final = "\x1f"
@@ -74,7 +72,7 @@ class Clause(msgspec.Struct, frozen=True):
     exact: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
     category: Category | None = None
-    activity: Activity | None = None
+    activity: tuple[Activity, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -88,28 +86,23 @@ class Clause(msgspec.Struct, frozen=True):
             term in self.exact
             or (bool(self.prefixes) and term.startswith(self.prefixes))
             or category == self.category
-            or activity_of(category) == self.activity
+            or activity_of(category) in self.activity
         )
-
-
-def activity_of(category: Category) -> Activity:
-    """Whose doing actions of a category are."""
-    return "background" if category == Category.BACKGROUND else "people"
 
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which events: all given conditions hold; None asks nothing.
 
-    `action` and `outcome` hold alternatives. An action ending in `*` is a prefix. `since` is
-    inclusive, `until` exclusive, both on `occurred_at`. `text` is a part of the body, compared
-    without regard to ASCII case. `user_id` and `agent_id` are the first person and the first
-    agent in the chain of actors. `activity` is "people" or "background", by the action's category.
+    `action`, `activity` and `outcome` hold alternatives. An action ending in `*` is a prefix.
+    `since` is inclusive, `until` exclusive, both on `occurred_at`. `text` is a part of the body,
+    compared without regard to ASCII case. `user_id` and `agent_id` are the first person and the
+    first agent in the chain of actors. `activity` goes by the action's category.
     """
 
     tenant_id: str | None = None
     action: tuple[str, ...] = ()
     category: Category | None = None
-    activity: Activity | None = None
+    activity: tuple[Activity, ...] = ()
     actor_type: str | None = None
     actor_id: str | None = None
     user_id: str | None = None
@@ -146,7 +139,7 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             found.append(Clause("action", exact, prefixes))
         if self.category is not None:
             found.append(Clause("action", category=self.category))
-        if self.activity is not None:
+        if self.activity:
             found.append(Clause("action", activity=self.activity))
         if self.target_type is not None:
             found.append(Clause("target_type", (f"target_type:{self.target_type}",)))
@@ -163,7 +156,7 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             _is(self.tenant_id, event.tenant_id)
             and (not self.action or any(_action_matches(p, event.action) for p in self.action))
             and (self.category is None or category_of(event.action) == self.category)
-            and (self.activity is None or activity_of(category_of(event.action)) == self.activity)
+            and (not self.activity or activity_of(category_of(event.action)) in self.activity)
             and _is(self.actor_type, event.actor.type)
             and _is(self.actor_id, event.actor.id)
             and _is(self.user_id, event.user_id)
@@ -202,12 +195,11 @@ def make_filter(*, now: datetime, given: Mapping[str, Any]) -> EventFilter:
     outcomes = [_choice(Outcome, "outcome", o) for o in _several("outcome", values.get("outcome"))]
     values["action"] = tuple(dict.fromkeys(actions))
     values["outcome"] = tuple(dict.fromkeys(outcomes))
+    values["activity"] = tuple(_activities(values.get("activity")))
     if "category" in values:
         values["category"] = _choice(Category, "category", values["category"])
     if "actor_type" in values and values["actor_type"] not in get_args(ActorType):
         raise InvalidQuery("actor_type", f"is none of {', '.join(get_args(ActorType))}")
-    if "activity" in values and values["activity"] not in get_args(Activity):
-        raise InvalidQuery("activity", f"is neither of {' and '.join(get_args(Activity))}")
     for name in ("since", "until"):
         if name in values:
             values[name] = parse_time(name, values[name], now=now)
@@ -222,6 +214,7 @@ def make_filter(*, now: datetime, given: Mapping[str, Any]) -> EventFilter:
 
 _PLAIN_FIELDS = frozenset(EventFilter.__struct_fields__) - {
     "action",
+    "activity",
     "outcome",
     "category",
     "since",
@@ -264,7 +257,7 @@ _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True):
-    """The place after the last event of a page, and the search that it belongs to."""
+    """The place behind which a page ended, and the search that it belongs to."""
 
     version: int
     order: Order
@@ -289,17 +282,11 @@ def filter_digest(wanted: EventFilter) -> str:
     return hashlib.sha256(msgspec.json.encode(bare)).hexdigest()[:16]
 
 
-def cursor_after(event: Event, order: Order, wanted: EventFilter) -> str:
-    """The opaque cursor for what follows `event` in a search."""
-    return Cursor(
-        _CURSOR_VERSION,
-        order,
-        event.event_id,
-        event.tenant_id,
-        filter_digest(wanted),
-        wanted.since,
-        wanted.until,
-    ).encode()
+def cursor_after(event_id: str, tenant_id: str, order: Order, wanted: EventFilter) -> str:
+    """The opaque cursor for what follows an event's place in a search."""
+    digest = filter_digest(wanted)
+    cursor = Cursor(_CURSOR_VERSION, order, event_id, tenant_id, digest, wanted.since, wanted.until)
+    return cursor.encode()
 
 
 def resume(text: str, order: Order, wanted: EventFilter) -> tuple[Cursor, EventFilter]:
@@ -323,10 +310,14 @@ def resume(text: str, order: Order, wanted: EventFilter) -> tuple[Cursor, EventF
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """Some events of a search, and the cursor for what follows (None at the end)."""
+    """Some events of a search, and the cursor for what follows (None at the end).
+
+    When the search's budget ended first, `searched_to` is the time (of event_ids) to which it came.
+    """
 
     events: list[Event]
     next_cursor: str | None = None
+    searched_to: datetime | None = None
 
 
 _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
@@ -364,6 +355,14 @@ def _several(name: str, value: str | Iterable[str] | None) -> list[str]:
     if len(several) > MAX_ALTERNATIVES:
         raise InvalidQuery(name, f"has {len(several)} alternatives; at most {MAX_ALTERNATIVES} fit")
     return several
+
+
+def _activities(value: str | Iterable[str] | None) -> list[str]:
+    several = _several("activity", value)
+    for one in several:
+        if one not in get_args(Activity):
+            raise InvalidQuery("activity", f"is none of {', '.join(get_args(Activity))}")
+    return list(dict.fromkeys(several))
 
 
 def _check_pattern(pattern: str) -> str:

@@ -47,6 +47,7 @@ class ReadableLog(ABC):
         order: Order = "newest",
         limit: int = 50,
         cursor: str | None = None,
+        budget: float | None = None,
         **filters: Any,
     ) -> Page:
         """A page of events, newest (or oldest) first, and the cursor of the next.
@@ -54,11 +55,19 @@ class ReadableLog(ABC):
         Filters: `action` and `outcome` (one or several; `"role_*"` is a prefix), `category`,
         `actor_type`, `actor_id`, `user_id`, `agent_id`, `target_type`, `target_id`, `request_id`,
         `trace_id`, `run_id`, `since` and `until` (datetime, ISO 8601, or an age such as "24h"),
-        `text`. Without `tenant_id` it searches every tenant the log sees. Raises `InvalidQuery`.
+        `text`. Without `tenant_id` it searches every tenant the log sees.
+
+        Text, and conditions that are seldom true together, may take going through all events. With
+        a `budget` (seconds) it ends about then with what was found, maybe nothing: `searched_to`
+        says how far it came, and the cursor goes on from there. Raises `InvalidQuery`.
         """
         self._check_open()
         return await self._searcher.search(
-            {"tenant_id": tenant_id, **filters}, order=order, limit=limit, cursor=cursor
+            {"tenant_id": tenant_id, **filters},
+            order=order,
+            limit=limit,
+            cursor=cursor,
+            budget=budget,
         )
 
     async def get(self, event_id: str, *, tenant_id: str | None = None) -> Event:

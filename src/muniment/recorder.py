@@ -33,6 +33,7 @@ from muniment.spool import Spool
 from muniment.stores.base import Sealed, Store, StoredEvent
 
 _AT_MOST: Final = 4
+_NO_PLACE: Final = "neither the store nor the spool could take it in time"
 _T = TypeVar("_T")
 
 
@@ -307,7 +308,8 @@ class Recorder:
         try:
             await self._backlog.put_aside_conflict(event, there)
         except SpoolError as error:
-            self._drop([event], f"it is a conflict, and can't be put in quarantine: {error}")
+            problem = "it is a conflict, and can't be put in quarantine"
+            self._drop([event], problem, told=f"{problem}: {error}")
 
     def _is_spooled(self) -> bool:
         return self._intake.batch_is_spooled
@@ -370,11 +372,12 @@ class Recorder:
         """Nothing could take the batch: count it, and tell those who wait."""
         for queued in batch:
             queued.place(Placement("lost", error=error))
-        self._drop([queued.event for queued in batch], str(error))
+        self._drop([queued.event for queued in batch], _NO_PLACE, told=str(error))
 
-    def _drop(self, events: Sequence[Sealed], reason: str) -> None:
+    def _drop(self, events: Sequence[Sealed], reason: str, told: str | None = None) -> None:
+        """Count them lost; what is `told` names hosts and paths, and is not for their tenants."""
         self._losses.count(events, reason)
-        self._diagnostics.report(logging.ERROR, "lost", "events are lost: %s", reason)
+        self._diagnostics.report(logging.ERROR, "lost", "events are lost: %s", told or reason)
 
     async def _record_losses(self) -> None:
         """Record what was lost, now that something may take it; what nothing takes is kept."""

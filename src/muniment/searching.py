@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -14,11 +15,10 @@ from muniment.actions import Catalogue
 from muniment.canonical import decode
 from muniment.errors import EventNotFound, InvalidQuery
 from muniment.event import Event
-from muniment.event_id import is_event_id, lowest_id_at
+from muniment.event_id import event_id_of, is_event_id, lowest_id_at, time_of
 from muniment.query import (
     MAX_PAGE,
     Clause,
-    Cursor,
     EventFilter,
     Order,
     Page,
@@ -28,16 +28,16 @@ from muniment.query import (
     make_filter,
     resume,
 )
-from muniment.stores.base import Selection, Store, StoredEvent
+from muniment.stores.base import Place, Selection, Store, StoredEvent
 
 _LAST: Final = datetime.max.replace(microsecond=999_000, tzinfo=UTC)
 """The last millisecond that there is: none is next to it."""
 _POLL: Final = 0.2
 _TAIL_PAGE: Final = 1000
 _AT_FIRST: Final = 50
+_LOOKED_AT_FIRST: Final = 500
 _GROWS: Final = 4
 _HELD_BYTES: Final = 4 * 2**20
-_ROUNDS: Final = 1000
 
 
 class Pace:
@@ -56,6 +56,30 @@ class Pace:
         self.size = max(1, min(self._most, _GROWS * self.size, fitting))
 
 
+class Stride:
+    """How many events to look at next, `candidates`, for a budget of seconds to be kept.
+
+    An event costs a microsecond or, with a large body, a millisecond: it begins small, and goes by
+    what the last ones took. Raises `InvalidQuery`.
+    """
+
+    def __init__(self, budget: float, clock: Callable[[], float]) -> None:
+        if type(budget) not in {int, float} or not budget >= 0:
+            raise InvalidQuery("budget", f"{budget!r} is not a number of seconds, 0 or more")
+        self._clock = clock
+        self._now = clock()
+        self._ends = self._now + budget
+        self.candidates = _LOOKED_AT_FIRST
+
+    def is_spent(self) -> bool:
+        """Whether the budget is, after so many were looked at."""
+        before, self._now = self._now, self._clock()
+        left = self._ends - self._now
+        growth = left / (2 * max(self._now - before, 0.001))
+        self.candidates = max(1, int(self.candidates * min(max(growth, 1 / _GROWS), _GROWS)))
+        return left <= 0
+
+
 class Searcher:
     """Searches a store; with a `tenant_id`, that tenant only."""
 
@@ -66,35 +90,77 @@ class Searcher:
         *,
         tenant_id: str | None,
         clock: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._catalogue = catalogue
         self._tenant_id = tenant_id
         self._clock = clock
+        self._monotonic = monotonic
 
     async def search(
-        self, given: Mapping[str, Any], *, order: Order, limit: int, cursor: str | None
+        self,
+        given: Mapping[str, Any],
+        *,
+        order: Order,
+        limit: int,
+        cursor: str | None,
+        budget: float | None = None,
     ) -> Page:
-        """A page of up to `limit` events that the filter in `given` asks for."""
+        """A page of up to `limit` events that the filter in `given` asks for.
+
+        With a `budget`, in seconds, at least some events are looked at, whatever the time.
+        """
         if order not in {"newest", "oldest"}:
             raise InvalidQuery("order", f"{order!r} is neither newest nor oldest")
         if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
             raise InvalidQuery("limit", f"{limit!r} is not a number from 1 to {MAX_PAGE}")
+        stride = None if budget is None else Stride(budget, self._monotonic)
         wanted = self.filter(given)
         after = None
         if cursor is not None:
             place, wanted = resume(cursor, order, wanted)
-            after = _place(place)
+            after = _place(place.event_id, place.tenant_id)
         selection = await self.selection(wanted, after, order, limit + 1)
         found: list[Event] = []
-        while selection is not None and len(found) <= limit:
-            nominated = await self._store.select(selection)
-            found += self._decide(nominated, wanted)
-            selection = _following(selection, nominated)
-        if len(found) <= limit:
-            return Page(events=found)
-        events = found[:limit]
-        return Page(events=events, next_cursor=cursor_after(events[-1], order, wanted))
+        while selection is not None:
+            reached = await self._look(selection, wanted, stride, found)
+            if len(found) > limit:
+                last = found[limit - 1]
+                ended = cursor_after(last.event_id, last.tenant_id, order, wanted)
+                return Page(events=found[:limit], next_cursor=ended)
+            if reached is None:
+                break
+            if stride is not None and stride.is_spent():
+                event_id = event_id_of(reached[0])
+                return Page(
+                    events=found,
+                    next_cursor=cursor_after(event_id, reached[1], order, wanted),
+                    searched_to=time_of(event_id) if len(found) < limit else None,
+                )
+            selection = msgspec.structs.replace(selection, after=reached)
+        return Page(events=found)
+
+    async def _look(
+        self,
+        selection: Selection,
+        wanted: EventFilter,
+        stride: Stride | None,
+        found: list[Event],
+    ) -> Place | None:
+        """Add the events that are found to `found`; returns how far that came, None for the end.
+
+        Where the store may look at much and find little, what it looks at in one call is bounded.
+        """
+        upto = None
+        looks_on = selection.text is not None or len(selection.clauses) > 1 or selection.without
+        if stride is not None and looks_on:
+            upto = await self._store.reach(selection, stride.candidates)
+        nominated = await self._store.select(msgspec.structs.replace(selection, upto=upto))
+        found += self._decide(nominated, wanted)
+        if len(nominated) < selection.limit:
+            return upto
+        return _place(nominated[-1].event_id, nominated[-1].tenant_id)
 
     def now(self) -> datetime:
         """The time from which ages count."""
@@ -176,17 +242,22 @@ class Searcher:
         return found
 
     async def selection(
-        self, wanted: EventFilter, after: tuple[bytes, str] | None, order: Order, limit: int
+        self, wanted: EventFilter, after: Place | None, order: Order, limit: int
     ) -> Selection | None:
         """What to ask the store for, or None if nothing can match."""
         clauses = []
+        without: tuple[str, ...] = ()
         known: list[str] | None = None
         for clause in wanted.clauses():
             closed = clause
             if clause.is_open:
                 if known is None:
                     known = await self._store.actions(wanted.tenant_id)
-                closed = self._close(clause, known)
+                closed, others = self._close(clause, known)
+                if len(clause.activity) > 1 and len(others) < len(closed.exact):
+                    # Most actions: passing over the few others is less than going by each of them.
+                    without = others
+                    continue
             if not closed.exact:
                 return None
             clauses.append(closed)
@@ -194,6 +265,7 @@ class Searcher:
         return Selection(
             tenant_id=wanted.tenant_id,
             clauses=tuple(clauses),
+            without=without,
             since_id=None if wanted.since is None else _floor(wanted.since),
             until_id=None if wanted.until is None else lowest_id_at(_ceiling(wanted.until)),
             text=None if text is None else ascii_lower(json_inner(text)),
@@ -202,14 +274,13 @@ class Searcher:
             limit=limit,
         )
 
-    def _close(self, clause: Clause, known: list[str]) -> Clause:
-        """The clause with every action that satisfies it spelled out."""
-        fitting = [
-            f"action:{action}"
-            for action in known
-            if clause.admits(action, self._catalogue.category_of(action))
-        ]
-        return Clause(clause.kind, tuple(dict.fromkeys((*clause.exact, *fitting))))
+    def _close(self, clause: Clause, known: list[str]) -> tuple[Clause, tuple[str, ...]]:
+        """The clause with every action that satisfies it spelled out, and those that don't."""
+        fitting, others = list(clause.exact), list[str]()
+        for action in known:
+            is_fit = clause.admits(action, self._catalogue.category_of(action))
+            (fitting if is_fit else others).append(f"action:{action}")
+        return Clause(clause.kind, tuple(dict.fromkeys(fitting))), tuple(others)
 
 
 def _floor(moment: datetime) -> bytes:
@@ -225,13 +296,5 @@ def _ceiling(moment: datetime) -> datetime:
     return moment + timedelta(microseconds=1000 - part)
 
 
-def _place(cursor: Cursor) -> tuple[bytes, str]:
-    return UUID(cursor.event_id).bytes, cursor.tenant_id
-
-
-def _following(selection: Selection, nominated: list[StoredEvent]) -> Selection | None:
-    """The selection behind the last nominated event, or None at the end."""
-    if len(nominated) < selection.limit:
-        return None
-    last = nominated[-1]
-    return msgspec.structs.replace(selection, after=(UUID(last.event_id).bytes, last.tenant_id))
+def _place(event_id: str, tenant_id: str) -> Place:
+    return UUID(event_id).bytes, tenant_id

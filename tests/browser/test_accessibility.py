@@ -22,6 +22,7 @@ _CHANGED = next(e for e in day() if e.action == "role_assign")
 _REFUSED = next(e for e in day() if e.action == "document.export")
 PAGES: Final = {
     "trail": "/" + query(),
+    "now": "/",
     "chosen": "/" + query(tenant_id="waha", q="outcome:denied activity:people"),
     "empty": "/" + query(q="no such text"),
     "refused": "/" + query(q="nonsense:1"),

@@ -68,6 +68,46 @@ def test_a_facet_narrows_down_and_back(visit: Visit) -> None:
     expect(page.get_by_label("Search the trail")).to_have_value("")
 
 
+def test_a_tenant_is_picked_and_let_go(visit: Visit) -> None:
+    """By a click on it; then the list is of that tenant, until it is clicked again."""
+    page = visit("/" + query())
+    tenant = page.get_by_label("Tenant").get_by_role("link", name="waha")
+    tenant.click()
+    page.wait_for_url("**tenant_id=waha*")
+    expect(page.locator("[data-events] .tag")).to_have_count(0)
+    expect(page.locator("[name='tenant_id']").first).to_have_value("waha")
+    tenant.click()
+    page.wait_for_url(lambda url: "tenant_id" not in url)
+    expect(page.locator("[data-events] .tag").first).to_be_visible()
+
+
+def test_a_tenant_is_completed(visit: Visit) -> None:
+    """In the search box, and in the field beside it."""
+    page = visit("/" + query())
+    box = page.get_by_label("Search the trail")
+    box.press_sequentially("tenant:w")
+    page.get_by_role("option", name="tenant:waha").click()
+    box.press("Enter")
+    page.wait_for_url("**tenant*waha*")
+    expect(page.locator("#tenant_id")).to_have_value("waha")
+    page.locator("#tenant_id").focus()
+    expect(page.locator("datalist#tenants option[value='nordlicht']")).to_be_attached()
+
+
+def test_readings_are_one_click_away(visit: Visit) -> None:
+    """The page that is looked at is not in itself, and says so."""
+    visit("/?q=okapi")
+    page = visit("/?q=okapi")
+    expect(page.locator("[data-events] > li")).to_have_count(0)
+    page.locator(".readings a").click()
+    page.wait_for_url("**activity*")
+    rows = page.locator("[data-events] > li")
+    expect(rows.filter(has_text="audit.view").first).to_be_visible()
+    page.locator(".readings a").click()
+    page.wait_for_url(lambda url: "activity" not in url)
+    expect(rows).to_have_count(0)
+
+
 def test_people_and_background_are_told_apart(visit: Visit) -> None:
     """What people do is shown without what happens by itself, and the other way around."""
     page = visit("/" + ONE_TENANT)

@@ -1,7 +1,7 @@
 """Clients of the service, some of which behave: they keep count of what they were promised.
 
 One request in twenty is malformed, too large, or cut off. What a client sent and got no answer for
-it sends again, as it does after a 503; so does a real one.
+it sends again, as it does after a 429 or 503; so does a real one.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Clients:
     ) -> tuple[int, bytes]:
         while True:
             status, answer = await self._talk(self._request(path, kind, body, *lines))
-            if status not in {0, 503}:
+            if status not in {0, 429, 503}:
                 return status, answer
             await asyncio.sleep(_PAUSE)
 

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muniment import Actor, AuditLog, Context, Event, Outcome, Target
-from muniment.actions import Category, standard_catalogue
+from muniment.actions import Category, activity_of, standard_catalogue
 from muniment.canonical import encode
 from muniment.counting import Counted, count
 from muniment.errors import InvalidQuery
-from muniment.query import activity_of, make_filter
+from muniment.query import make_filter
 from muniment.sealing import Sealer
 from muniment.searching import Searcher
 from muniment.stores import open_store
@@ -67,7 +67,9 @@ _BY_CELLS: dict[str, st.SearchStrategy[Any]] = {
     "action": st.sampled_from([*_ACTIONS, "role_*", "log*", "nothing*"])
     | st.lists(st.sampled_from([*_ACTIONS, "role_*"]), min_size=1, max_size=3),
     "category": st.sampled_from(Category),
-    "activity": st.sampled_from(["people", "background"]),
+    "activity": st.lists(
+        st.sampled_from(["people", "background", "reading"]), min_size=1, max_size=3
+    ),
     "outcome": st.lists(st.sampled_from(Outcome), min_size=1, max_size=3),
 }
 _BY_EVENTS: dict[str, st.SearchStrategy[Any]] = {
@@ -165,7 +167,9 @@ def _chosen(given: dict[str, Any], counted: Counted) -> list[Event]:
     return [e for e in _EVENTS if wanted.matches(e, encode(e).decode(), category_of)]
 
 
-def _by_hand(chosen: list[Event], counted: Counted) -> tuple[list[Counter[str]], dict[str, Any]]:
+def _by_hand(
+    chosen: list[Event], counted: Counted, given: dict[str, Any]
+) -> tuple[list[Counter[str]], dict[str, Any]]:
     bars: list[Counter[str]] = [Counter() for _ in counted.bars]
     facets: dict[str, Counter[str]] = {name: Counter() for name in counted.facets}
     for event in chosen:
@@ -174,10 +178,13 @@ def _by_hand(chosen: list[Event], counted: Counted) -> tuple[list[Counter[str]],
         category = _CATALOGUE.category_of(event.action)
         facets["action"][event.action] += 1
         facets["category"][category.value] += 1
-        facets["activity"][activity_of(category)] += 1
+        if "tenant_id" not in given:
+            facets["tenant"][event.tenant_id] += 1
         facets["outcome"][event.outcome.value] += 1
         facets["actor"][f"{event.actor.type}:{event.actor.id}"] += 1
         facets["target"].update({target.id for target in event.targets})
+    for event in _chosen({**given, "activity": None}, counted):
+        facets["activity"][activity_of(_CATALOGUE.category_of(event.action))] += 1
     return bars, facets
 
 
@@ -193,7 +200,7 @@ def test_with_time_enough_everything_is_counted(
         return
     counted = place.count(given, bars=bars)
     chosen = _chosen(given, counted)
-    bars_by_hand, facets = _by_hand(chosen, counted)
+    bars_by_hand, facets = _by_hand(chosen, counted, given)
     assert (counted.events, counted.exact) == (len(chosen), True)
     assert [bar.outcomes for bar in counted.bars] == bars_by_hand
     for name, facet in counted.facets.items():
@@ -218,7 +225,7 @@ def test_without_time_there_are_at_least_so_many(
     ticks = iter(range(1000))
     counted = place.count(given, budget=float(steps), clock=lambda: float(next(ticks)))
     chosen = _chosen(given, counted)
-    bars_by_hand, facets = _by_hand(chosen, counted)
+    bars_by_hand, facets = _by_hand(chosen, counted, given)
     assert counted.events <= len(chosen)
     assert not counted.exact or counted.events == len(chosen)
     for bar, by_hand in zip(counted.bars, bars_by_hand, strict=True):

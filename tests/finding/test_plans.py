@@ -32,6 +32,15 @@ _SEARCHES: dict[str, dict[str, Any]] = {
     "a category": {"category": "authentication"},
     "a target": {"tenant_id": "t1", "target_type": "user", "target_id": "u5"},
     "text of an actor's": {"tenant_id": "t1", "actor_id": "u3", "text": "needle"},
+    "text within a budget": {"text": "needle", "budget": 0},
+    "a tenant's text within a budget": {"tenant_id": "t1", "text": "needle", "budget": 0},
+    "text of several actions within a budget": {
+        "action": ["login", "logout"],
+        "text": "needle",
+        "budget": 0,
+        "order": "oldest",
+    },
+    "two conditions within a budget": {"action": "login", "outcome": "denied", "budget": 0},
 }
 
 

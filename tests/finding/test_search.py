@@ -79,7 +79,9 @@ _FILTERS = st.fixed_dictionaries(
         "action": st.sampled_from([*_ACTIONS, "role_*", "group:*", "*", "log*", "nothing*"])
         | st.lists(st.sampled_from([*_ACTIONS, "role_*"]), min_size=1, max_size=3),
         "category": st.sampled_from(Category),
-        "activity": st.sampled_from(["people", "background"]),
+        "activity": st.lists(
+            st.sampled_from(["people", "background", "reading"]), min_size=1, max_size=3
+        ),
         "actor_type": st.sampled_from(["user", "agent", "service", "system"]),
         "actor_id": _maybe_id,
         "user_id": _maybe_id,
@@ -249,6 +251,8 @@ async def test_an_outside_id_is_found_within_its_millisecond(sqlite_url: str) ->
         ({"action": ["login"] * (MAX_ALTERNATIVES + 1)}, "action"),
         ({"category": "sports"}, "category"),
         ({"activity": "sports"}, "activity"),
+        ({"activity": ["people", "sports"]}, "activity"),
+        ({"activity": [["people"]]}, "activity"),
         ({"actor_type": "robot"}, "actor_type"),
         ({"since": "yesterday"}, "since"),
         ({"until": datetime(2026, 1, 1)}, "until"),  # noqa: DTZ001 - it is what is refused

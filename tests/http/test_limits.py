@@ -13,8 +13,9 @@ import pytest
 
 from muniment import AuditLog
 from muniment.http import ServiceSettings
-from muniment.http.limits import Limits
+from muniment.http.limits import Limits, Rooms
 from muniment.http.problems import MEDIA_TYPE, Refusal
+from muniment.integrations.prometheus import RequestMetrics
 from tests.http.api.calling import until
 from tests.http.api.posting import over_faulty_store, post, post_batch, stored_actions
 from tests.servers.muniment import Served
@@ -46,7 +47,7 @@ async def test_a_body_has_a_limit(sqlite_url: str) -> None:
 
 async def test_too_many_requests_are_told_to_come_again(sqlite_url: str) -> None:
     """503 with Retry-After, at once; the others are answered, and then there is room again."""
-    async with over_faulty_store(sqlite_url, max_requests=3) as (api, store):
+    async with over_faulty_store(sqlite_url, max_requests=3, tenant_share=1) as (api, store):
         await post(api, {"action": "first"})
         store.hang()
         waiting = [asyncio.create_task(post(api, {"action": f"a{n}"})) for n in range(3)]
@@ -138,7 +139,9 @@ async def _limited(
             return
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
-    limits = Limits(application, AuditLog.open(url), ServiceSettings(), patience=patience)
+    settings = ServiceSettings()
+    log, rooms = AuditLog.open(url), Rooms(settings)
+    limits = Limits(application, log, settings, rooms, RequestMetrics(), patience=patience)
     scope = {"type": "http", "method": "POST", "path": "/v1/x", "headers": []}
     await limits(scope, receive, send)
     return statuses[0]

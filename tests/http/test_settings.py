@@ -75,6 +75,7 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
         pytest.param({}, {"tls_key": "k"}, "", "tls_certificate: is missing", id="key alone"),
         pytest.param({}, {"oidc_issuer": "https://i"}, "", "oidc_audience: is missing", id="oidc"),
         pytest.param({}, {"max_connections": 9}, "", "max_connections: ", id="connections"),
+        pytest.param({}, {"tenant_share": 0}, "", "--tenant-share: ", id="no share"),
         pytest.param({}, {"link_lifetime": "PT0S"}, "", "--link-lifetime: ", id="no time"),
         pytest.param({}, {"session_lifetime": -1}, "", "--session-lifetime: ", id="before"),
         pytest.param({}, {"public_url": "audit.example"}, "", "public_url: must be", id="no URL"),
@@ -133,8 +134,30 @@ def test_actions_are_described_in_the_file(tmp_path: Path) -> None:
     assert (known.category, known.title) == ("user", "Approved")
 
 
+def test_actions_are_described_in_the_environment() -> None:
+    """As JSON, the same table as in the file."""
+    given = {"MUNIMENT_HTTP_ACTIONS": '{"invoice.approve": {"category": "user"}}'}
+    settings, _ = load_settings(None, given)
+    assert settings.actions["invoice.approve"].category == "user"
+
+
 def test_an_action_of_no_known_category_is_refused() -> None:
-    """The error names the setting and where it is."""
+    """The error names the variable, the action and what is wrong with it."""
     given = {"MUNIMENT_HTTP_ACTIONS": '{"x": {"category": "sports"}}'}
-    with pytest.raises(InvalidConfig, match="MUNIMENT_HTTP_ACTIONS"):
+    with pytest.raises(InvalidConfig, match=r"^MUNIMENT_HTTP_ACTIONS: x\.category: "):
         load_settings(None, given)
+
+
+@pytest.mark.parametrize("given", ["abc", "{", "[" * 100_000])
+def test_actions_that_are_no_json_are_refused(given: str) -> None:
+    """The error shows what they look like."""
+    with pytest.raises(InvalidConfig, match=r"^MUNIMENT_HTTP_ACTIONS: is no JSON; give it as \{"):
+        load_settings(None, {"MUNIMENT_HTTP_ACTIONS": given})
+
+
+@pytest.mark.parametrize("name", ["idle_seconds", "drain_seconds", "search_seconds"])
+@pytest.mark.parametrize("given", ["inf", "nan", "1e30"])
+def test_a_time_without_end_is_refused(name: str, given: str) -> None:
+    """No clock could wait for it."""
+    with pytest.raises(InvalidConfig, match=f"^MUNIMENT_HTTP_{name.upper()}: "):
+        load_settings(None, {f"MUNIMENT_HTTP_{name.upper()}": given})

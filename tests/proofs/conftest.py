@@ -1,4 +1,4 @@
-"""What the tests of proofs may ask for: an honest log, and copies of it to tamper with."""
+"""What the tests of proofs may ask for: logs and evidence to tamper with, and a witness."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from muniment.witness import Ledger, Witness
+from tests.proofs.evidence_edits import LEAVES
+from tests.proofs.evidence_files import write
 from tests.proofs.tampering import Honest, Tampered, build_honest, copies
+from tests.proofs.trails import LOG_KEY, WITNESS_KEY
+from tests.proofs.witnessing import NOW
 from tests.servers.postgres import Postgres
 
 
@@ -32,3 +37,31 @@ def copy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tampered]:
     is_sqlite = request.param == "sqlite"
     server = None if is_sqlite else request.getfixturevalue("postgres_server")
     yield from copies(honest, tmp_path, server)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An evidence file of all that is in a log."""
+    return write(tmp_path_factory.mktemp("whole") / "evidence", LEAVES)
+
+
+@pytest.fixture(scope="module")
+def part(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """One of leaves 6 to 17 without 10 to 12, one of them erased, with an older checkpoint."""
+    chosen = [6, 7, 8, 9, 13, 14, 15, 16, 17]
+    path = tmp_path_factory.mktemp("part") / "evidence"
+    return write(path, LEAVES, chosen, erased=[8], old_size=9)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """The empty memory of a witness."""
+    ledger = Ledger(tmp_path / "witness.db")
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def witness(ledger: Ledger) -> Witness:
+    """A witness that has seen nothing yet."""
+    return Witness(WITNESS_KEY, [LOG_KEY.verifier], ledger, clock=lambda: NOW)

@@ -1,14 +1,10 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import os
 import pickle
-import stat
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -18,27 +14,12 @@ from hypothesis import strategies as st
 from tlog_scales.signing import Vkey
 
 from muniment.errors import InvalidConfig, InvalidKey
-from muniment.keys import (
-    FILE_VARIABLE,
-    KEY_VARIABLE,
-    MAX_NAME_BYTES,
-    MAX_NEW_NAME_BYTES,
-    KeyKind,
-    SigningKey,
-    VerifyingKey,
-    from_base64,
-    keys_of_log,
-    origin_of,
-    read_keys,
-    signing_keys,
-    write_key,
-)
+from muniment.keys import MAX_NEW_NAME_BYTES, KeyKind, SigningKey, VerifyingKey
 
 _SEED = bytes(range(32))
 _KEY = SigningKey.from_seed("example.com/audit", _SEED)
 _OTHER = SigningKey.from_seed("example.com/audit", _SEED[::-1])
 _WITNESS = SigningKey.from_seed("example.org/witness", _SEED, kind=KeyKind.WITNESS)
-
 # The key pair and the signature of the examples of golang.org/x/mod/sumdb/note.
 _GO_PRIVATE = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz"
 _GO_PUBLIC = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
@@ -203,66 +184,6 @@ def test_a_new_key_s_name_leaves_room_for_every_tenant() -> None:
         SigningKey.generate("n" * (MAX_NEW_NAME_BYTES + 1))
 
 
-# --- which keys are a tenant's log's
-
-
-def test_a_key_of_all_tenants_stands_for_the_one_asked_for() -> None:
-    """A base key verifies the tenant's log, and not a log of its own name."""
-    assert keys_of_log([_KEY.verifier], "a/b") == [_KEY.verifier.for_tenant("a/b")]
-
-
-@pytest.mark.parametrize("tenant_id", ["acme", "a/b", "é", "%2F", "a b"])
-def test_a_tenant_s_own_key_is_never_extended(tenant_id: str) -> None:
-    """One key vouches for one log of a tenant; given twice, once in each form, it is one key."""
-    own = _KEY.verifier.for_tenant(tenant_id)
-    assert keys_of_log([own], tenant_id) == [own]
-    assert keys_of_log([own, _KEY.verifier, own], tenant_id) == [own]
-
-
-def test_a_base_name_that_ends_in_the_tenant_id_needs_the_tenant_s_key() -> None:
-    """It can't be told from a tenant's own, and is taken for that."""
-    base = SigningKey.from_seed("example.com/acme", b"1" * 32).verifier
-    assert keys_of_log([base], "acme") == [base]
-    assert keys_of_log([base.for_tenant("acme")], "acme") == [base.for_tenant("acme")]
-    assert keys_of_log([base], "beta") == [base.for_tenant("beta")]
-
-
-def test_a_name_that_merely_ends_alike_is_no_tenant_s() -> None:
-    """The tenant id is all of the last part."""
-    base = SigningKey.from_seed("example.com/big-acme", b"1" * 32).verifier
-    assert keys_of_log([base], "acme") == [base.for_tenant("acme")]
-
-
-def test_witnesses_are_of_every_log() -> None:
-    """Their keys stay as they are, and in their place, whatever they are named."""
-    named_alike = SigningKey.from_seed("example.org/acme", b"2" * 32, kind=KeyKind.WITNESS).verifier
-    keys = [_WITNESS.verifier, _KEY.verifier, named_alike]
-    expected = [_WITNESS.verifier, _KEY.verifier.for_tenant("acme"), named_alike]
-    assert keys_of_log(keys, "acme") == expected
-
-
-def test_a_key_that_can_have_no_such_tenant_is_left_out() -> None:
-    """Its name would be too long: it signed no checkpoint of that tenant."""
-    long = VerifyingKey(name="n" * MAX_NAME_BYTES, public_key=_KEY.verifier.public_key)
-    assert keys_of_log([long, _KEY.verifier], "acme") == [_KEY.verifier.for_tenant("acme")]
-
-
-@pytest.mark.parametrize("tenant_id", ["", "\ud800"])
-def test_what_is_no_tenant_has_no_keys(tenant_id: str) -> None:
-    """Nothing is a key of a log that can't be."""
-    with pytest.raises(InvalidKey, match="tenant id"):
-        keys_of_log([_KEY.verifier], tenant_id)
-
-
-@pytest.mark.parametrize(
-    ("text", "data"),
-    [("AA==", b"\x00"), ("AB==", None), ("AA=", None), ("AA", None), ("A A==", None), ("", b"")],
-)
-def test_base64_has_one_spelling(text: str, data: bytes | None) -> None:
-    """Of all the spellings that decoders take, only the canonical one is read."""
-    assert from_base64(text) == data
-
-
 # --- signatures
 
 
@@ -339,39 +260,6 @@ def test_each_kind_of_key_signs_its_own_kind_only() -> None:
         _KEY.cosign(b"text\n", 7)
 
 
-# --- tenants
-
-
-def test_a_tenant_s_key_is_the_same_key_under_the_name_of_its_log() -> None:
-    """Signer and verifier come to the same name and id, each from its own half."""
-    signer, verifier = _KEY.for_tenant("acme"), _KEY.verifier.for_tenant("acme")
-    assert signer.verifier == verifier
-    assert signer.name == "example.com/audit/acme" == origin_of("example.com/audit", "acme")
-    assert verifier.verify(b"text\n", signer.sign(b"text\n"))
-    assert verifier.key_id != _KEY.verifier.key_id
-
-
-@given(st.text(min_size=1, max_size=50), st.text(min_size=1, max_size=50))
-def test_every_tenant_has_a_log_of_its_own(one: str, other: str) -> None:
-    """Whatever ids tenants have, their logs' names can be written, and differ if the ids do."""
-    first, second = origin_of("example.com/audit", one), origin_of("example.com/audit", other)
-    assert (first == second) == (one == other)
-    assert VerifyingKey.parse(_KEY.verifier.for_tenant(one).text()).name == first
-
-
-@pytest.mark.parametrize("tenant_id", ["", "\ud800"])
-def test_what_is_no_tenant_has_no_log(tenant_id: str) -> None:
-    """An id that no event can have raises `InvalidKey`."""
-    with pytest.raises(InvalidKey, match="tenant"):
-        _KEY.for_tenant(tenant_id)
-
-
-def test_a_witness_has_no_tenants() -> None:
-    """A witness cosigns under its one name."""
-    with pytest.raises(InvalidKey, match="no tenants"):
-        _WITNESS.for_tenant("acme")
-
-
 # --- secrecy
 
 
@@ -396,174 +284,3 @@ def test_equal_keys_are_one() -> None:
     """Two readings of one key are equal, and so are their hashes."""
     assert len({_KEY, SigningKey.parse(_KEY.text()), _OTHER}) == 2
     assert _KEY != "example.com/audit"
-
-
-# --- files
-
-
-def _file(path: Path, *keys: SigningKey, mode: int = 0o600) -> Path:
-    path.write_text("".join(f"{key.text()}\n" for key in keys))
-    path.chmod(mode)
-    return path
-
-
-def test_a_written_key_is_ours_alone_and_read_again(tmp_path: Path) -> None:
-    """The new file has mode 0600 under any umask, and holds the key."""
-    path = tmp_path / "audit.key"
-    before = os.umask(0)
-    try:
-        write_key(path, _KEY)
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert SigningKey.read(path) == _KEY
-
-
-def test_a_key_file_is_never_overwritten(tmp_path: Path) -> None:
-    """A lost private key can't be made again: what is there stays, even if it is no key."""
-    path = tmp_path / "audit.key"
-    path.write_text("precious")
-    with pytest.raises(InvalidKey, match="name another file"):
-        write_key(path, _KEY)
-    assert path.read_text() == "precious"
-
-
-def test_a_key_is_not_written_through_a_link(tmp_path: Path) -> None:
-    """A link that leads elsewhere counts as a file that exists."""
-    path = tmp_path / "audit.key"
-    path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InvalidKey, match="exists"):
-        write_key(path, _KEY)
-    assert not (tmp_path / "elsewhere").exists()
-
-
-def test_a_key_that_can_t_be_written_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """If the disk fails, no half-written key is in the way of the next attempt."""
-
-    def fail(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(InvalidKey, match="No space left"):
-        write_key(tmp_path / "audit.key", _KEY)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_missing_directory_is_named(tmp_path: Path) -> None:
-    """The error names the file and what the system says."""
-    with pytest.raises(InvalidKey, match=r"audit\.key: can't be written: No such file"):
-        write_key(tmp_path / "missing" / "audit.key", _KEY)
-
-
-@pytest.mark.parametrize("mode", [0o600, 0o400])
-def test_a_file_that_only_we_can_read_is_read(tmp_path: Path, mode: int) -> None:
-    """Whether we may also write it does not matter."""
-    assert SigningKey.read(_file(tmp_path / "audit.key", _KEY, mode=mode)) == _KEY
-
-
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o644, 0o666])
-def test_a_file_that_others_have_rights_to_is_refused(tmp_path: Path, mode: int) -> None:
-    """A private key that others can read is none; who can write it can choose who signs."""
-    path = _file(tmp_path / "a key", _KEY, mode=mode)
-    with pytest.raises(InvalidKey) as raised:
-        SigningKey.read(path)
-    assert f"chmod 600 '{path}'" in str(raised.value)
-
-
-def test_a_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its owner could read it, or put another key there."""
-    path = _file(tmp_path / "audit.key", _KEY)
-    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
-    with pytest.raises(InvalidKey, match="chown"):
-        SigningKey.read(path)
-
-
-def test_a_pipe_or_directory_is_refused_at_once(tmp_path: Path) -> None:
-    """Reading never waits for somebody to write into a named pipe."""
-    os.mkfifo(tmp_path / "pipe", 0o600)
-    for path in (tmp_path / "pipe", tmp_path):
-        with pytest.raises(InvalidKey, match="no regular file"):
-            SigningKey.read(path)
-
-
-@pytest.mark.parametrize("content", [b"", b" \n\n", b"\xff\xfe", b"x" * 70_000], ids=len)
-def test_a_file_without_a_key_is_refused(tmp_path: Path, content: bytes) -> None:
-    """Whatever a file holds, if it is no key it raises `InvalidKey`, with the file's name."""
-    path = tmp_path / "audit.key"
-    path.write_bytes(content)
-    path.chmod(0o600)
-    with pytest.raises(InvalidKey, match=r"audit\.key: "):
-        read_keys(path)
-
-
-def test_one_key_is_asked_for_and_two_are_there(tmp_path: Path) -> None:
-    """Which of two keys is meant is never guessed."""
-    path = _file(tmp_path / "audit.key", _KEY, _OTHER)
-    assert read_keys(path) == (_KEY, _OTHER)
-    with pytest.raises(InvalidKey, match="2 keys"):
-        SigningKey.read(path)
-
-
-# --- the environment
-
-
-@pytest.mark.parametrize("environ", [{}, {KEY_VARIABLE: " \n"}, {FILE_VARIABLE: ""}])
-def test_without_a_setting_there_is_no_key(environ: dict[str, str]) -> None:
-    """Neither variable set, or set to nothing: a log without keys."""
-    assert signing_keys(environ) == ()
-
-
-def test_keys_come_from_the_environment() -> None:
-    """Several keys stand with white space between them; the same one twice is one."""
-    environ = {KEY_VARIABLE: f"{_KEY.text()}\n {_OTHER.text()}\n{_KEY.text()}"}
-    assert signing_keys(environ) == (_KEY, _OTHER)
-
-
-def test_keys_come_from_files(tmp_path: Path) -> None:
-    """Several files stand with a colon between them, and each may hold several keys."""
-    third = SigningKey.from_seed(_KEY.name, bytes(32))
-    paths = [_file(tmp_path / "new", _OTHER), _file(tmp_path / "old", _KEY, third)]
-    environ = {FILE_VARIABLE: os.pathsep.join(map(str, paths))}
-    assert signing_keys(environ) == (_OTHER, _KEY, third)
-
-
-def test_keys_come_from_one_place(tmp_path: Path) -> None:
-    """With both variables set nobody could tell which key signs."""
-    environ = {KEY_VARIABLE: _KEY.text(), FILE_VARIABLE: str(_file(tmp_path / "key", _KEY))}
-    with pytest.raises(InvalidKey, match="unset one"):
-        signing_keys(environ)
-
-
-def test_a_bad_key_is_named_by_its_place() -> None:
-    """The variable and the number of the key are said, and nothing of the key."""
-    bad = _OTHER.text()[:-3]
-    with pytest.raises(InvalidKey, match=f"^{KEY_VARIABLE}: key 2: ") as raised:
-        signing_keys({KEY_VARIABLE: f"{_KEY.text()} {bad}"})
-    assert bad[-20:] not in "".join(traceback.format_exception(raised.value))
-
-
-def test_a_missing_file_is_an_error() -> None:
-    """A log that should sign never goes on without, since a file is gone."""
-    with pytest.raises(InvalidKey, match="No such file"):
-        signing_keys({FILE_VARIABLE: "/nowhere/audit.key"})
-
-
-def test_the_keys_of_a_log_have_one_name() -> None:
-    """Origins begin with the name: with two of them, nobody could say what a log is called."""
-    other = SigningKey.from_seed("example.com/other", _SEED)
-    with pytest.raises(InvalidKey, match="share a name"):
-        signing_keys({KEY_VARIABLE: f"{_KEY.text()} {other.text()}"})
-
-
-def test_a_log_does_not_sign_with_a_witness_s_key() -> None:
-    """A key that was made with `--witness` isn't taken for a log's."""
-    with pytest.raises(InvalidKey, match="witness"):
-        signing_keys({KEY_VARIABLE: _WITNESS.text()})
-
-
-def test_a_key_id_is_what_the_specification_says() -> None:
-    """Four bytes of SHA-256 over name, newline, type and key (signed-note, "Signatures")."""
-    hashed = b"example.com/audit\n\x01" + _KEY.verifier.public_key
-    assert _KEY.verifier.key_id == hashlib.sha256(hashed).digest()[:4]

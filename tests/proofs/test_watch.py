@@ -1,25 +1,23 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 
 from muniment.anchors import CheckpointDirectory
 from muniment.errors import InvalidConfig
 from muniment.keys import SigningKey, VerifyingKey
-from muniment.remembering import Finding, Watcher, watch_once
+from muniment.remembering import Finding, Watcher
 from muniment.stores import open_store
 from muniment.stores.trees import Trees
 from muniment.tiles import Tile
 from tests.proofs.live import extend
+from tests.proofs.rewriting import rewrite
 from tests.proofs.trails import LOG_KEY, OTHER_LOG_KEY, WITNESS_KEY
-from tests.scripted import LONG
+from tests.proofs.watching import kinds, look
 from tests.servers.postgres import Postgres
 from tests.stores.secured import Secured, secured
 
@@ -32,55 +30,14 @@ def memory(tmp_path: Path) -> CheckpointDirectory:
     return CheckpointDirectory(tmp_path / "memory")
 
 
-async def _look(
-    url: str,
-    memory: CheckpointDirectory,
-    tenant_ids: Sequence[str] | None = None,
-    *,
-    keys: Sequence[VerifyingKey] = (LOG_KEY.verifier,),
-    anchors: Sequence[CheckpointDirectory] = (),
-) -> list[Finding]:
-    store = open_store(url)
-    await store.open()
-    try:
-        return await watch_once(store.trees, memory, keys, tenant_ids, anchors=anchors)
-    finally:
-        await store.close()
-
-
-def _kinds(findings: Sequence[Finding]) -> list[tuple[str, str, int | None, int | None]]:
-    return [(f.tenant_id, f.kind, f.remembered_size, f.live_size) for f in findings]
-
-
-def _tamper(url: str, *statements: str) -> None:
-    """What the owner of a SQLite file can do: drop the triggers, and write what they like."""
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
-        rows = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
-        for (name,) in rows.fetchall():
-            connection.execute(f"DROP TRIGGER {name}")
-        for statement in statements:
-            assert connection.execute(statement).rowcount
-    connection.close()
-
-
 async def test_a_log_that_grew_holds_what_is_remembered(
     log_url: str, memory: CheckpointDirectory
 ) -> None:
     """Nothing is found, and each newest checkpoint is remembered."""
     for count in (3, 300, 1):
         await extend(log_url, count)
-        assert await _look(log_url, memory) == []
+        assert await look(log_url, memory) == []
     assert memory.sizes(_ORIGIN) == [3, 303, 304]
-
-
-async def test_a_log_that_did_not_grow_is_remembered_once(
-    log_url: str, memory: CheckpointDirectory
-) -> None:
-    """Looking again and again fills no disk."""
-    await extend(log_url, 3)
-    for _ in range(3):
-        assert await _look(log_url, memory, ["acme"]) == []
-    assert memory.sizes(_ORIGIN) == [3]
 
 
 async def test_a_rollback_is_found(
@@ -91,9 +48,9 @@ async def test_a_rollback_is_found(
     older = tmp_path / "older.db"
     shutil.copy(sqlite_url.removeprefix("sqlite:///"), older)
     await extend(sqlite_url, 4)
-    assert await _look(sqlite_url, memory) == []
-    findings = await _look(f"sqlite:///{older}", memory)
-    assert _kinds(findings) == [("acme", "rollback", 7, 3)]
+    assert await look(sqlite_url, memory) == []
+    findings = await look(f"sqlite:///{older}", memory)
+    assert kinds(findings) == [("acme", "rollback", 7, 3)]
     assert "has a tree size of 3; one of 7 is remembered" in findings[0].problem
 
 
@@ -103,13 +60,13 @@ async def test_a_newest_checkpoint_that_was_removed_is_a_rollback(
     """The older one is offered as the newest, the tree being as it was."""
     await extend(sqlite_url, 3)
     await extend(sqlite_url, 4)
-    assert await _look(sqlite_url, memory) == []
-    _tamper(
+    assert await look(sqlite_url, memory) == []
+    rewrite(
         sqlite_url,
         "DELETE FROM muniment_checkpoints WHERE tree_size = 7",
         "UPDATE muniment_trees SET published_size = 3",
     )
-    assert _kinds(await _look(sqlite_url, memory)) == [("acme", "rollback", 7, 3)]
+    assert kinds(await look(sqlite_url, memory)) == [("acme", "rollback", 7, 3)]
 
 
 @pytest.mark.parametrize(
@@ -120,11 +77,11 @@ async def test_a_fork_that_the_true_key_signed_is_found(
 ) -> None:
     """The tree was built anew over other events: of the same size, or of a larger one."""
     await extend(sqlite_url, 5)
-    assert await _look(sqlite_url, memory) == []
+    assert await look(sqlite_url, memory) == []
     other = f"sqlite:///{tmp_path / 'other.db'}"
     await extend(other, forked, action="invoice.delete")
-    findings = await _look(other, memory)
-    assert _kinds(findings) == [("acme", "fork", 5, forked)]
+    findings = await look(other, memory)
+    assert kinds(findings) == [("acme", "fork", 5, forked)]
     assert problem in findings[0].problem
     assert memory.sizes(_ORIGIN) == [5]
 
@@ -135,11 +92,11 @@ async def test_of_many_that_a_fork_contradicts_the_smallest_is_named(
     """That is where history was altered, or before."""
     for _ in range(4):
         await extend(sqlite_url, 2)
-        await _look(sqlite_url, memory)
+        await look(sqlite_url, memory)
     other = f"sqlite:///{tmp_path / 'other.db'}"
     await extend(other, 9)
-    findings = await _look(other, memory)
-    assert _kinds(findings) == [("acme", "fork", 2, 9)]
+    findings = await look(other, memory)
+    assert kinds(findings) == [("acme", "fork", 2, 9)]
     assert "3 more" in findings[0].problem
 
 
@@ -149,12 +106,12 @@ async def test_a_tenant_that_is_gone_is_found(
     """By name, and if all are looked at; a tenant of whom nothing is remembered is not missed."""
     await extend(log_url, 3)
     await extend(log_url, 2, tenant_id="beta")
-    assert await _look(log_url, memory) == []
+    assert await look(log_url, memory) == []
     other = f"sqlite:///{tmp_path / 'other.db'}"
     await extend(other, 1, tenant_id="gamma")
     gone = ("acme", "disappeared", 3, 0)
-    assert _kinds(await _look(other, memory)) == [gone, ("beta", "disappeared", 2, 0)]
-    assert _kinds(await _look(other, memory, ["acme"])) == [gone]
+    assert kinds(await look(other, memory)) == [gone, ("beta", "disappeared", 2, 0)]
+    assert kinds(await look(other, memory, ["acme"])) == [gone]
 
 
 async def test_a_tenant_that_nobody_knows_is_missing_only_if_asked_for(
@@ -162,8 +119,8 @@ async def test_a_tenant_that_nobody_knows_is_missing_only_if_asked_for(
 ) -> None:
     """A misspelt tenant is not silently well; one that has no checkpoint yet is no problem."""
     await extend(log_url, 3, key=None)
-    assert await _look(log_url, memory) == []
-    assert _kinds(await _look(log_url, memory, ["acme"])) == [("acme", "missing", None, None)]
+    assert await look(log_url, memory) == []
+    assert kinds(await look(log_url, memory, ["acme"])) == [("acme", "missing", None, None)]
 
 
 @pytest.mark.parametrize("key", [SigningKey.from_seed(LOG_KEY.name, b"\6" * 32), OTHER_LOG_KEY])
@@ -172,17 +129,17 @@ async def test_a_checkpoint_of_another_key_is_found(
 ) -> None:
     """Under the same name or another: without the log's signature it says nothing."""
     await extend(log_url, 3, key=key)
-    assert _kinds(await _look(log_url, memory)) == [("acme", "signature", None, 3)]
+    assert kinds(await look(log_url, memory)) == [("acme", "signature", None, 3)]
     assert memory.sizes(_ORIGIN) == []
 
 
 async def test_an_altered_note_is_found(sqlite_url: str, memory: CheckpointDirectory) -> None:
     """Its signature does not hold."""
     await extend(sqlite_url, 3)
-    _tamper(
+    rewrite(
         sqlite_url, "UPDATE muniment_checkpoints SET note = replace(note, char(10)||3, char(10)||2)"
     )
-    assert _kinds(await _look(sqlite_url, memory)) == [("acme", "signature", None, 3)]
+    assert kinds(await look(sqlite_url, memory)) == [("acme", "signature", None, 3)]
 
 
 @pytest.mark.parametrize(
@@ -199,52 +156,26 @@ async def test_a_checkpoint_that_is_not_its_trees_is_found(
 ) -> None:
     """A column, a tile, or a part of one was altered: the signed root is not the tree's."""
     await extend(sqlite_url, 3)
-    _tamper(sqlite_url, statement)
-    assert _kinds(await _look(sqlite_url, memory)) == [("acme", "tree", None, 3)]
+    rewrite(sqlite_url, statement)
+    assert kinds(await look(sqlite_url, memory)) == [("acme", "tree", None, 3)]
 
 
 async def test_a_log_goes_on_under_a_new_key(log_url: str, memory: CheckpointDirectory) -> None:
     """With both keys given, old and new checkpoints hold; with the new one alone, it is said."""
     new = SigningKey.from_seed(LOG_KEY.name, b"\7" * 32)
     await extend(log_url, 3)
-    await _look(log_url, memory)
+    await look(log_url, memory)
     await extend(log_url, 3, key=new)
-    assert await _look(log_url, memory, keys=[LOG_KEY.verifier, new.verifier]) == []
-    findings = await _look(log_url, memory, keys=[new.verifier])
-    assert _kinds(findings) == [("acme", "memory", 3, None)]
-
-
-async def test_a_memory_that_is_damaged_is_found(log_url: str, memory: CheckpointDirectory) -> None:
-    """The file is named; the rest is looked at all the same."""
-    await extend(log_url, 3)
-    await _look(log_url, memory)
-    (file,) = (p for p in memory.path.rglob("*") if p.is_file())
-    file.write_text("nothing of the kind\n")
-    findings = await _look(log_url, memory)
-    assert _kinds(findings) == [("acme", "memory", 3, None)]
-    assert str(file) in findings[0].problem
-
-
-async def test_an_anchors_directory_is_a_memory(
-    log_url: str, memory: CheckpointDirectory, tmp_path: Path
-) -> None:
-    """What was anchored is held against the log, and the directory is not written."""
-    anchored = CheckpointDirectory(tmp_path / "anchored")
-    published = await extend(log_url, 5)
-    assert published is not None
-    anchored.keep(published.note)
-    other = f"sqlite:///{tmp_path / 'other.db'}"
-    await extend(other, 9)
-    assert _kinds(await _look(other, memory, anchors=[anchored])) == [("acme", "fork", 5, 9)]
-    assert await _look(log_url, memory, anchors=[anchored]) == []
-    assert (anchored.sizes(_ORIGIN), memory.sizes(_ORIGIN)) == ([5], [5])
+    assert await look(log_url, memory, keys=[LOG_KEY.verifier, new.verifier]) == []
+    findings = await look(log_url, memory, keys=[new.verifier])
+    assert kinds(findings) == [("acme", "memory", 3, None)]
 
 
 async def test_a_tenants_own_key_is_enough(log_url: str, memory: CheckpointDirectory) -> None:
     """An auditor of one tenant is given that tenant's key."""
     await extend(log_url, 3)
     keys = [LOG_KEY.for_tenant("acme").verifier]
-    assert await _look(log_url, memory, ["acme"], keys=keys) == []
+    assert await look(log_url, memory, ["acme"], keys=keys) == []
     assert memory.sizes(_ORIGIN) == [3]
 
 
@@ -315,7 +246,7 @@ async def test_a_watcher_that_stays_knows_what_it_saw(
     shutil.rmtree(memory.path)
     watcher._trees = old.trees
     for _ in range(2):
-        assert _kinds(await watcher.look()) == [("acme", "rollback", 6, 3)]
+        assert kinds(await watcher.look()) == [("acme", "rollback", 6, 3)]
     await newer.close()
     await old.close()
 
@@ -328,56 +259,15 @@ def test_an_auditor_that_may_only_read_can_watch(
     async def watched(place: Secured) -> list[list[Finding]]:
         for tenant_id in ("acme", "globex"):
             await extend(place.url(), 3, tenant_id=tenant_id)
-        everything = await _look(place.url(place.all_reader), memory)
+        everything = await look(place.url(place.all_reader), memory)
         assert len(memory.origins()) == 2
         reader = place.url(place.acme_reader)
-        return [everything] + [await _look(reader, memory, [t]) for t in ("acme", "globex")]
+        return [everything] + [await look(reader, memory, [t]) for t in ("acme", "globex")]
 
     with secured(postgres_server) as place:
         everything, own, hidden = asyncio.run(watched(place))
     assert (everything, own) == ([], [])
     assert [(f.tenant_id, f.kind) for f in hidden] == [("globex", "disappeared")]
-
-
-async def test_what_is_no_file_is_told_and_hides_nothing(
-    sqlite_url: str, memory: CheckpointDirectory
-) -> None:
-    """Whoever writes to the memory can't hang a watch, nor hide what is wrong elsewhere."""
-    await extend(sqlite_url, 3)
-    assert await _look(sqlite_url, memory) == []
-    directory = memory.path / quote(_ORIGIN, safe="")
-    os.mkfifo(directory / f"{1:020d}")
-    (directory / f"{2:020d}").mkdir()
-    (memory.path / "a+").symlink_to(memory.path)
-    (memory.path / "b+").symlink_to(memory.path)
-    _tamper(sqlite_url, "UPDATE muniment_tiles SET hashes = zeroblob(96) WHERE tenant_id = 'acme'")
-    findings = await asyncio.wait_for(_look(sqlite_url, memory), LONG)
-    assert [(f.kind, f.remembered_size) for f in findings] == [
-        ("memory", 1),
-        ("memory", 2),
-        ("tree", None),
-    ]
-
-
-@pytest.mark.parametrize("is_loop", [False, True])
-async def test_what_is_no_directory_hides_no_other_tenant(
-    sqlite_url: str, memory: CheckpointDirectory, tmp_path: Path, *, is_loop: bool
-) -> None:
-    """Whoever writes to an anchor's directory can spoil one tenant's place, and is told of that."""
-    await extend(sqlite_url, 3)
-    await extend(sqlite_url, 3, tenant_id="beta")
-    assert await _look(sqlite_url, memory) == []
-    anchored = tmp_path / "anchored"
-    anchored.mkdir()
-    place = anchored / quote(_ORIGIN, safe="")
-    if is_loop:
-        place.symlink_to(place)
-    else:
-        place.write_text("no directory")
-    _tamper(sqlite_url, "UPDATE muniment_tiles SET hashes = zeroblob(96) WHERE tenant_id = 'beta'")
-    anchors = [CheckpointDirectory(anchored)]
-    findings = await _look(sqlite_url, memory, anchors=anchors)
-    assert [(f.tenant_id, f.kind) for f in findings] == [("acme", "memory"), ("beta", "tree")]
 
 
 async def test_a_tenants_own_key_sees_it_disappear(
@@ -386,22 +276,6 @@ async def test_a_tenants_own_key_sees_it_disappear(
     """With `--all` too, though nothing else tells that there was such a tenant."""
     await extend(sqlite_url, 3)
     own = [LOG_KEY.verifier.for_tenant("acme")]
-    assert await _look(sqlite_url, memory, keys=own) == []
-    _tamper(sqlite_url, "DELETE FROM muniment_checkpoints", "DELETE FROM muniment_trees")
-    assert _kinds(await _look(sqlite_url, memory, keys=own)) == [("acme", "disappeared", 3, 0)]
-
-
-async def test_what_is_seen_for_the_first_time_is_counted(
-    sqlite_url: str, memory: CheckpointDirectory
-) -> None:
-    """A memory that is not where it was has nothing to compare with, and that is said."""
-    await extend(sqlite_url, 3)
-    store = open_store(sqlite_url)
-    await store.open()
-    seen = []
-    for _ in range(2):
-        watcher = Watcher(store.trees, memory, [LOG_KEY.verifier])
-        await watcher.look()
-        seen.append(watcher.first_seen)
-    await store.close()
-    assert seen == [1, 0]
+    assert await look(sqlite_url, memory, keys=own) == []
+    rewrite(sqlite_url, "DELETE FROM muniment_checkpoints", "DELETE FROM muniment_trees")
+    assert kinds(await look(sqlite_url, memory, keys=own)) == [("acme", "disappeared", 3, 0)]

@@ -43,11 +43,14 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "synchronous_commit": "on",
 }
 
+_LOCK: Final = "SELECT pg_advisory_lock(hashtextextended('muniment.tests', 0));\n"
+
 # It waits for its standard input to close, which the end of our process does however it comes.
+# Hundreds of databases are not gone in a moment, and nobody need wait for that.
 _WATCHER: Final = """
 cat >/dev/null
 "$1" stop -s -D "$2/data" -m immediate >/dev/null 2>&1
-rm -rf "$2"
+rm -rf "$2" &
 """
 
 
@@ -116,11 +119,7 @@ class Postgres:
         Each statement is a transaction of its own, as when a person types it.
         """
         return subprocess.run(
-            [
-                self._binaries / "psql",
-                *("--no-psqlrc", "--quiet", "--no-align", "--tuples-only"),
-                *("--set", "ON_ERROR_STOP=1", "--dbname", self.url(database, user)),
-            ],
+            self._psql(database, user),
             input=sql,
             text=True,
             capture_output=True,
@@ -128,6 +127,39 @@ class Postgres:
             check=False,
             env=_environment(),
         )
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within the block nobody else is in theirs, in any process: it is waited for.
+
+        The server keeps the lock, for as long as our process lives and has not left the block.
+        """
+        with subprocess.Popen(
+            self._psql("postgres"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=_environment(),
+        ) as psql:
+            assert psql.stdin
+            assert psql.stdout
+            assert psql.stderr
+            psql.stdin.write(_LOCK)
+            psql.stdin.flush()
+            if not psql.stdout.readline():
+                raise RuntimeError(f"no answer from the server: {psql.stderr.read().strip()}")
+            try:
+                yield
+            finally:
+                psql.stdin.close()
+
+    def _psql(self, database: str, user: str | None = None) -> list[str | Path]:
+        return [
+            self._binaries / "psql",
+            *("--no-psqlrc", "--quiet", "--no-align", "--tuples-only"),
+            *("--set", "ON_ERROR_STOP=1", "--dbname", self.url(database, user)),
+        ]
 
     def create_database(self, template: str | None = None) -> str:
         """The name of a new database: empty, or a copy of `template`, which nobody may be using."""
@@ -233,7 +265,7 @@ class PostgresServer(Postgres):
         return (self._directory / "server.log").read_text(errors="replace")
 
     def close(self) -> None:
-        """Stop, whatever state it is in, and remove its directory."""
+        """Stop, whatever state it is in; the directory goes by itself soon after."""
         self._watcher.communicate(timeout=_TIMEOUT)
 
     def drop_database(self, name: str) -> None:

@@ -48,6 +48,24 @@ async def test_sqlite_reads_cells_and_uncounted_events_by_key(sqlite_url: str) -
     ]
 
 
+async def test_sqlite_goes_from_tenant_to_tenant_by_key(sqlite_url: str) -> None:
+    """Of each, the cells that are asked for are read and no others."""
+    store = open_store(sqlite_url)
+    await store.open()
+    await store.close()
+    with closing(sqlite3.connect(Path(sqlite_url.removeprefix("sqlite:///")))) as connection:
+        steps = connection.execute(
+            f"EXPLAIN QUERY PLAN {sqlite_counts._BY_TENANT}",
+            {"width": HOUR, "since": 0, "until": DAY},
+        ).fetchall()
+    read = [step[3] for step in steps if "muniment_cells" in step[3]]
+    assert read == [
+        "SEARCH muniment_cells USING PRIMARY KEY (tenant_id>?)",
+        "SEARCH muniment_cells USING PRIMARY KEY (tenant_id>?)",
+        "SEARCH muniment_cells USING PRIMARY KEY (tenant_id=? AND width=? AND start>? AND start<?)",
+    ]
+
+
 @pytest.fixture(scope="module")
 def place(postgres_server: Postgres) -> Iterator[Secured]:
     """A database with readers whom row security binds."""
@@ -73,4 +91,22 @@ async def test_postgres_reads_cells_and_uncounted_events_by_index(
     assert "Seq Scan on cells" not in plan
     assert "Seq Scan on events" not in plan
     assert "Index Cond: ((tenant_id = ANY ($" in plan
+    assert "Index Cond: (ROW(epoch, xid) >= ROW($" in plan
+
+
+@pytest.mark.parametrize("who", ["acme_reader", "all_reader"])
+async def test_postgres_goes_from_tenant_to_tenant_by_index(place: Secured, who: str) -> None:
+    """Under row security too."""
+    connection = await asyncpg.connect(place.url(getattr(place, who)))
+    async with paging(connection):
+        rows = await connection.fetch(
+            f"EXPLAIN (COSTS OFF) {postgres_counts._BY_TENANT}",
+            *(HOUR, 0, DAY),
+            *map(postgres_counts._lowest, (0, DAY)),
+        )
+    await connection.close()
+    plan = "\n".join(row[0] for row in rows)
+    assert "Seq Scan on cells" not in plan
+    assert "Seq Scan on events" not in plan
+    assert "Index Cond: ((tenant_id = " in plan
     assert "Index Cond: (ROW(epoch, xid) >= ROW($" in plan

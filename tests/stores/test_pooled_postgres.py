@@ -179,7 +179,10 @@ async def test_nothing_is_left_in_a_session(narrow_url: str) -> None:
     statements = await connection.fetch(
         "SELECT name, statement FROM pg_prepared_statements WHERE name <> ''"
     )
-    locks = await connection.fetch("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'")
+    locks = await connection.fetch(
+        "SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+        "WHERE locktype = 'advisory' AND datname = current_database()"
+    )
     await connection.close()
     assert (changed, statements, locks) == ([], [], [])
 

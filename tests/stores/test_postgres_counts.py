@@ -12,6 +12,7 @@ from muniment import AuditLog
 from muniment.errors import StoreError
 from muniment.stores import open_store
 from muniment.stores.base import Sealed, Store
+from muniment.stores.counts import DAY
 from muniment.testing.contract import sealed
 from muniment.testing.counts_contract import cells, count_all
 from tests.servers.postgres import Postgres
@@ -105,6 +106,28 @@ async def test_a_bound_role_counts_nothing_of_another_tenant(place: Secured) -> 
     assert not any(bar.outcomes for bar in counted.bars)
     assert not any(facet.values for facet in counted.facets.values())
     assert "globex" not in str(everything)
+
+
+@pytest.mark.parametrize(
+    ("who", "seen"),
+    [
+        ("acme_reader", ["acme"]),
+        ("unbound_writer", []),
+        ("all_reader", ["acme", "globex"]),
+        ("installer", ["acme", "globex"]),
+    ],
+)
+async def test_a_role_counts_by_the_tenants_that_it_sees(
+    place: Secured, who: str, seen: list[str]
+) -> None:
+    """Others are neither counted nor listed."""
+    store = open_store(place.url(getattr(place, who)))
+    await store.open()
+    found = await store.counts.by_tenant(0, 2**45 // DAY * DAY, DAY)
+    listed = await store.counts.tenants(9)
+    await store.close()
+    assert sorted({cell.tenant_id for cell in found}) == seen
+    assert listed == seen
 
 
 async def test_what_is_not_counted_yet_is_as_secret(own_place: Secured) -> None:

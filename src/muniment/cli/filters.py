@@ -7,11 +7,10 @@ from typing import Any, Final, TypeVar, get_args
 
 import click
 
-from muniment.actions import Category
+from muniment.actions import Activity, Category
 from muniment.errors import InvalidQuery
 from muniment.event import Outcome
 from muniment.filter_language import KEY_OF, parse
-from muniment.query import Activity
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -31,8 +30,10 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--activity",
+        multiple=True,
         type=click.Choice(get_args(Activity)),
-        help="What people do, or what the platform does by itself.",
+        help="What people do, what the platform does by itself, or reading the trail. May be "
+        "repeated.",
     ),
     click.option("--actor", "actor_id", metavar="ID", help="Who acted: u1, or user:u1."),
     click.option("--actor-type", type=click.Choice(ACTOR_TYPES), help="What kind of actor."),

@@ -37,7 +37,8 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
     """What was counted. Unless `exact`, there are at least so many events.
 
     `since` and `until` are the range that the bars cover, `width` is a bar's, in seconds. `facets`
-    are by `action`, `category`, `activity`, `outcome`, `actor` (`user:u1`), `target` (its id).
+    are by `action`, `category`, `activity`, `outcome`, `actor` (`user:u1`), `target` (its id), and
+    `tenant` unless one is asked for. That by `activity` counts the others beside those asked for.
     """
 
     since: datetime

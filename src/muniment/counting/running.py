@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
+from functools import partial
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
-from muniment.actions import Catalogue
+from muniment.actions import Activity, Catalogue
 from muniment.counting.counted import Counted
 from muniment.counting.ranges import LAST, Range, make_range, with_bars
-from muniment.counting.tally import Stretch, Tally, bars_of, facets_of_kinds, facets_of_names
+from muniment.counting.tally import (
+    Stretch,
+    Tally,
+    bars_of,
+    facet_of,
+    facet_of_activities,
+    facets_of_kinds,
+    facets_of_names,
+)
+from muniment.counting.tenants import count_tenants
 from muniment.counting.walking import Walk
 from muniment.errors import InvalidQuery
 from muniment.event_id import moment_of
@@ -27,6 +37,9 @@ _BY_CELLS: Final = frozenset(
 _PER_SECOND: Final = 100_000
 """Events that are counted one by one in a second, or less."""
 _PAGE: Final = 2000
+_TENANTS_SHARE: Final = 0.4
+_OTHERS_SHARE: Final = 0.6
+"""Parts of the budget after which these are left as they are."""
 
 Select = Callable[[EventFilter, tuple[bytes, str] | None, Order, int], Awaitable[Selection | None]]
 """As `Searcher.selection` is."""
@@ -52,16 +65,34 @@ async def count(
         raise InvalidQuery("bars", f"{bars!r} is not a number from 1 to {MAX_BARS}")
     if type(budget) not in {int, float} or not budget >= 0:
         raise InvalidQuery("budget", f"{budget!r} is not a number of seconds, 0 or more")
-    ends = clock() + budget
+    begun = clock()
     span = make_range(wanted, now, bars)
     tally, stretches = await _count_cells(store, catalogue, wanted, span, budget)
+    walk = partial(_walk, store, select=select, clock=clock)
+    has_tenants = has_others = True
+    by_cells = [(each.since, each.until) for each in stretches if not each.totals]
+    if wanted.tenant_id is None and by_cells:
+        admits = partial(_admits, wanted, catalogue)
+        ends = begun + budget * _TENANTS_SHARE
+        has_tenants = await count_tenants(
+            store, *by_cells[0], tally, admits, clock=clock, ends=ends
+        )
     unseen = stretches
     if budget:
-        anywhen = msgspec.structs.replace(wanted, since=None, until=None)
-        selection = await select(anywhen, None, "newest", _PAGE)
-        walk = Walk(store, wanted, clock=clock, ends=ends)
-        unseen = [] if selection is None else await walk.count(stretches, selection, tally)
+        if others := _others(wanted):
+            beside, parts = Tally(tally.span), [each for each in stretches if each.totals]
+            ends = begun + budget * _OTHERS_SHARE
+            has_others = not await walk(others, parts, beside, ends=ends)
+            tally.beside += beside.kinds
+        unseen = await walk(wanted, stretches, tally, ends=begun + budget)
     exact = not any(stretch.totals for stretch in unseen)
+    facets = {
+        **facets_of_kinds(tally, catalogue, exact=exact),
+        "activity": facet_of_activities(tally, catalogue, exact=exact and has_others),
+        **await facets_of_names(tally, store, exact=not unseen),
+    }
+    if wanted.tenant_id is None:
+        facets["tenant"] = facet_of(tally.tenants, exact=exact and has_tenants)
     return Counted(
         since=moment_of(tally.span.start * 1000),
         until=moment_of(min(tally.span.end * 1000, LAST)),
@@ -69,11 +100,34 @@ async def count(
         events=sum(tally.kinds.values()),
         exact=exact and not any(stretch.bars for stretch in unseen),
         bars=bars_of(tally),
-        facets={
-            **facets_of_kinds(tally, catalogue, exact=exact),
-            **await facets_of_names(tally, store, exact=not unseen),
-        },
+        facets=facets,
     )
+
+
+def _others(wanted: EventFilter) -> EventFilter | None:
+    """The filter that asks for the same of the other activities, if one asks for some."""
+    others = tuple(each for each in get_args(Activity) if each not in wanted.activity)
+    if not wanted.activity or not others:
+        return None
+    return msgspec.structs.replace(wanted, activity=others)
+
+
+async def _walk(
+    store: Store,
+    wanted: EventFilter,
+    stretches: list[Stretch],
+    tally: Tally,
+    *,
+    select: Select,
+    clock: Callable[[], float],
+    ends: float,
+) -> list[Stretch]:
+    """Count in `stretches` event by event; returns those that are not done."""
+    anywhen = msgspec.structs.replace(wanted, since=None, until=None)
+    selection = await select(anywhen, None, "newest", _PAGE)
+    if selection is None:
+        return []
+    return await Walk(store, wanted, clock=clock, ends=ends).count(stretches, selection, tally)
 
 
 async def _count_cells(
@@ -85,6 +139,7 @@ async def _count_cells(
     if not asked <= _BY_CELLS or first >= last:
         return Tally(span), [Stretch(span.since, span.until, totals=True, bars=True)]
     tally = Tally(span)
+    others = _others(wanted)
     by_bar = span.width % HOUR == 0
     bars = Bars(span.start, span.width) if by_bar else Bars(first, HOUR)
     for since, until, width in _cells(first, last, span.width):
@@ -92,6 +147,8 @@ async def _count_cells(
             if _admits(wanted, catalogue, cell.action, cell.outcome):
                 tally.kinds[cell.action, cell.outcome] += cell.events
                 tally.bars[(cell.start - bars.origin) // bars.width][cell.outcome] += cell.events
+            elif others and _admits(others, catalogue, cell.action, cell.outcome):
+                tally.beside[cell.action, cell.outcome] += cell.events
     if not by_bar:
         if tally.kinds.total() > budget * _PER_SECOND:
             # More than can be counted one by one: bars of an hour are better than a part of them.

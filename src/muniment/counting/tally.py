@@ -6,13 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Final, NamedTuple, TypeVar
 
-from muniment.actions import Catalogue
+from muniment.actions import Catalogue, activity_of
 from muniment.canonical import decode
 from muniment.counting.counted import Bar, Facet, FacetValue
 from muniment.counting.ranges import Range
 from muniment.event import Event
 from muniment.event_id import event_id_of, moment_of
-from muniment.query import activity_of
 from muniment.stores.base import Store
 from muniment.stores.counts import Facts
 
@@ -35,6 +34,8 @@ class Tally:
     def __init__(self, span: Range) -> None:
         self.span = span
         self.kinds: Counter[tuple[str, str]] = Counter()  # action, outcome
+        self.beside: Counter[tuple[str, str]] = Counter()  # what another activity would add
+        self.tenants: Counter[str] = Counter()
         self.bars: defaultdict[int, Counter[str]] = defaultdict(Counter)
         self.actors: Counter[tuple[str, str]] = Counter()  # type, id
         self.targets: Counter[str] = Counter()
@@ -49,6 +50,7 @@ class Tally:
         action, outcome, actor, kind = found.first()
         if stretch.totals:
             self.kinds[action, outcome] += 1
+            self.tenants[found.tenant_id] += 1
         if stretch.bars:
             self.add_to_bar(found.milliseconds, outcome, 1)
         self._see(("actor", kind, actor), found)
@@ -91,25 +93,30 @@ async def events_of(store: Store, wanted: Iterable[Facts]) -> dict[Facts, Event]
 
 def facets_of_kinds(tally: Tally, catalogue: Catalogue, *, exact: bool) -> dict[str, Facet]:
     """What actions and outcomes come to."""
-    found: dict[str, Counter[str]] = {
-        name: Counter() for name in ("action", "category", "activity", "outcome")
-    }
+    found: dict[str, Counter[str]] = {name: Counter() for name in ("action", "category", "outcome")}
     for (action, outcome), events in tally.kinds.items():
-        category = catalogue.category_of(action)
         found["action"][action] += events
-        found["category"][category.value] += events
-        found["activity"][activity_of(category)] += events
+        found["category"][catalogue.category_of(action).value] += events
         found["outcome"][outcome] += events
-    return {
-        name: Facet(
-            values=[
-                FacetValue(value=value, events=events)
-                for value, events in _most(counts, _MOST_VALUES)
-            ],
-            exact=exact,
-        )
-        for name, counts in found.items()
-    }
+    return {name: facet_of(counts, exact=exact) for name, counts in found.items()}
+
+
+def facet_of_activities(tally: Tally, catalogue: Catalogue, *, exact: bool) -> Facet:
+    """What each activity comes to, whichever of them is asked for."""
+    found: Counter[str] = Counter()
+    for (action, _), events in (tally.kinds + tally.beside).items():
+        found[activity_of(catalogue.category_of(action))] += events
+    return facet_of(found, exact=exact)
+
+
+def facet_of(counts: Counter[str], *, exact: bool) -> Facet:
+    """The most frequent values."""
+    return Facet(
+        values=[
+            FacetValue(value=value, events=events) for value, events in _most(counts, _MOST_VALUES)
+        ],
+        exact=exact,
+    )
 
 
 async def facets_of_names(tally: Tally, store: Store, *, exact: bool) -> dict[str, Facet]:

@@ -20,7 +20,9 @@ async def add_headers(message: Message, scope: Scope) -> None:
     headers = MutableScopeHeaders.from_message(message)
     for name, value in _HEADERS.items():
         headers.setdefault(name, value)
-    if scope.get("method") == "OPTIONS" and message["status"] == HTTPStatus.NO_CONTENT:
+    if message["status"] == HTTPStatus.METHOD_NOT_ALLOWED:
+        methods = set(headers["Allow"].split(", "))
+    elif scope.get("method") == "OPTIONS" and message["status"] == HTTPStatus.NO_CONTENT:
         # Litestar's own answer forgets the methods that were registered after the first.
         path = scope["path_template"]
         methods = {
@@ -29,7 +31,11 @@ async def add_headers(message: Message, scope: Scope) -> None:
             if isinstance(route, HTTPRoute) and route.path_format == path
             for method in route.route_handler_map
         }
-        headers["Allow"] = ", ".join(sorted(methods))
+    else:
+        return
+    if "GET" in methods:
+        methods.add("HEAD")
+    headers["Allow"] = ", ".join(sorted(methods))
 
 
 class Measured:

@@ -15,7 +15,8 @@ from muniment.http import api, auth, viewer
 from muniment.http.answering import Measured, add_headers
 from muniment.http.api import counting, exporting, finding, proving, recording, tailing, watching
 from muniment.http.auth import linking, signing_in
-from muniment.http.auth.identifying import admit, caller_of
+from muniment.http.auth.identifying import Identify, admit, caller_of
+from muniment.http.heads import Heads
 from muniment.http.limits import Limits
 from muniment.http.problems import answer
 from muniment.http.service import Service
@@ -43,18 +44,22 @@ _ROUTES: Final[tuple[ControllerRouterHandler, ...]] = (
 )
 
 
-def make_app(log: AuditLog, settings: ServiceSettings | None = None) -> Litestar:
+def make_app(
+    log: AuditLog, settings: ServiceSettings | None = None, *, identify: Identify | None = None
+) -> Litestar:
     """An ASGI application over a log: serve it, or mount it in another one.
 
     A log that is not open yet is opened when the application starts, and closed when it ends; one
     that is open is the host's to close. The log's catalogue gets the actions of the settings.
+    `identify` is how the host knows its callers; those whom it doesn't, the service's own tokens,
+    sessions and issuer may.
     """
     settings = settings or ServiceSettings()
     for action, known in settings.actions.items():
         log.catalogue.register(
             action, category=known.category, title=known.title, severity=known.severity
         )
-    service = Service(log, settings)
+    service = Service(log, settings, identify)
     service.render_problem = render_problem
 
     @asynccontextmanager
@@ -83,5 +88,7 @@ def make_app(log: AuditLog, settings: ServiceSettings | None = None) -> Litestar
         openapi_config=None,
         state=State({"service": service}),
     )
-    app.asgi_handler = Limits(app.asgi_handler, log, service.settings)
+    app.asgi_handler = Heads(
+        Limits(app.asgi_handler, log, settings, service.rooms, service.requests)
+    )
     return app

@@ -20,11 +20,12 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO, Final
+from weakref import WeakValueDictionary
 
 import msgspec
 
 from muniment.formats import COLUMNS, cells_of, csv_of, jsonl_of
-from muniment.http.access import Caller
+from muniment.http.access import Caller, Holder
 from muniment.http.api.wire import Export, NewExport
 from muniment.http.problems import Refusal, refusal_of
 from muniment.log import AuditLog
@@ -56,7 +57,7 @@ class _State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Exports:
-    """Makes exports, two at a time, and keeps them for an hour.
+    """Makes exports, two at a time and one for each tenant, and keeps them for an hour.
 
     Those that are bound to one tenant share its room, and take none from others.
     """
@@ -66,6 +67,7 @@ class Exports:
         self._given = directory
         self._directory: Path | None = None
         self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._turn_of: WeakValueDictionary[Holder, asyncio.Lock] = WeakValueDictionary()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._removals: dict[str, asyncio.TimerHandle] = {}
         self._sweeping: asyncio.Task[None] | None = None
@@ -78,7 +80,7 @@ class Exports:
     def begin(self, caller: Caller, wanted: NewExport, filters: dict[str, Any]) -> Export:
         """Begin an export of what the filters ask for; it waits for its turn.
 
-        Raises a 503 if as many are unfinished as may be.
+        Raises a 429 if as many of its tenant's are unfinished as may be.
         """
         self._make_room(caller)
         export = Export(
@@ -90,10 +92,11 @@ class Exports:
             created_at=datetime.now(UTC),
         )
         job = _Job(
-            self.place, _State(caller_id=caller.id, of_tenant=caller.tenant_id, export=export)
+            self.place, _State(caller_id=_id_of(caller), of_tenant=caller.tenant_id, export=export)
         )
         job.begin()
-        task = asyncio.create_task(self._make(job, filters))
+        turn = self._turn_of.setdefault(caller.holder, asyncio.Lock())
+        task = asyncio.create_task(self._make(job, filters, turn))
         self._tasks[export.export_id] = task
         task.add_done_callback(lambda _: self._tasks.pop(export.export_id, None))
         return export
@@ -153,12 +156,12 @@ class Exports:
 
     # --- making one
 
-    async def _make(self, job: _Job, filters: dict[str, Any]) -> None:
+    async def _make(self, job: _Job, filters: dict[str, Any], turn: asyncio.Lock) -> None:
         """Make an export, and say what became of it."""
         path = self.file_of(job.export)
         beats = asyncio.create_task(job.beat())
         try:
-            async with self._turn:
+            async with turn, self._turn:
                 job.tell(state="running")
                 write = self._evidence if job.export.format == "evidence" else self._events
                 events = await write(job, path, filters)
@@ -281,9 +284,9 @@ class Exports:
         unfinished = sum(export.state in _UNFINISHED for export in every)
         if unfinished >= min(_MOST_UNFINISHED, _KEPT):
             raise Refusal(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "too-many-exports",
-                "As many exports are unfinished as may be; try again later.",
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "too-many-requests",
+                "You have as many unfinished exports as may be. Try again later.",
                 headers={"Retry-After": "10"},
             )
         finished = [export for export in every if export.state not in _UNFINISHED]
@@ -355,7 +358,12 @@ def _is_uuid(text: str) -> bool:
 
 
 def _is_of(caller: Caller, state: _State) -> bool:
-    return state.caller_id == caller.id and caller.tenant_id in {None, state.export.tenant_id}
+    return state.caller_id == _id_of(caller) and caller.tenant_id in {None, state.export.tenant_id}
+
+
+def _id_of(caller: Caller) -> str:
+    """What a host calls a caller may be another one's token's id."""
+    return f"{caller.kind}:{caller.id}"
 
 
 def _missing(export_id: str) -> Refusal:

@@ -123,11 +123,13 @@ def _of_framework(error: HTTPException) -> Refusal:
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The response for an error, whatever it is."""
     refusal = refusal_of(error)
-    if not isinstance(error, Refusal | HTTPException) and (
-        refusal.problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR or type(error) in _TOLD
-    ):
+    service = request.app.state.get("service")
+    if refusal.problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         _logger.error("%s %s", request.method, request.url.path, exc_info=error)
-    render = getattr(request.app.state.get("service"), "render_problem", None)
+    elif type(error) in _TOLD and service is not None:  # anybody can ask, and often
+        kind = type(error).__name__
+        service.diagnostics.report(logging.ERROR, kind, "%s: %s", kind, error)
+    render = getattr(service, "render_problem", None)
     if render is not None and _is_page(request):
         page: Response[bytes] = render(request, refusal.problem)
         page.headers.update(refusal.headers)

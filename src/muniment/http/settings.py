@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -108,6 +109,12 @@ class ServiceSettings(BaseSettings):
     )
     max_batch_events: int = Field(default=100_000, ge=1, description="The events of a batch.")
     max_page: int = Field(default=1_000, ge=1, le=10_000, description="The events of a page.")
+    search_seconds: float = Field(
+        default=2.0,
+        ge=0.1,
+        le=60,
+        description="How long a search looks before it answers with what it found, and a cursor.",
+    )
     max_requests: int = Field(
         default=256, ge=1, description="Requests at work in one worker; more get 503."
     )
@@ -117,6 +124,12 @@ class ServiceSettings(BaseSettings):
     max_tails: int = Field(
         default=64, ge=1, description="Live tails open in one worker; more get 503."
     )
+    tenant_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="How much of each of these three one tenant may have at once; more get 429.",
+    )
     max_connections: int = Field(
         default=4_096,
         ge=1,
@@ -125,19 +138,27 @@ class ServiceSettings(BaseSettings):
     idle_seconds: float = Field(
         default=30.0,
         ge=1,
+        le=3_600,
         description="How long a connection may take to send a request's head, or lie idle.",
     )
     drain_seconds: float = Field(
-        default=20.0, gt=0, description="How long requests may take to finish once it is stopped."
+        default=20.0,
+        gt=0,
+        le=3_600,
+        description="How long requests may take to finish once it is stopped.",
     )
 
     link_lifetime: timedelta = Field(
         default=timedelta(minutes=2),
         gt=timedelta(0),
+        le=timedelta(days=1),
         description="How long a viewer link can be opened.",
     )
     session_lifetime: timedelta = Field(
-        default=timedelta(hours=1), gt=timedelta(0), description="How long a viewer session lasts."
+        default=timedelta(hours=1),
+        gt=timedelta(0),
+        le=timedelta(days=30),
+        description="How long a viewer session lasts.",
     )
 
     oidc_issuer: str | None = Field(
@@ -223,7 +244,8 @@ def load_settings(
     for variable, value in environment.items():
         name = variable.removeprefix(PREFIX).lower()
         if variable.startswith(PREFIX) and value:
-            found[name], where[name] = value, variable
+            found[name] = _table_of(variable, value) if name in _TABLES else value
+            where[name] = variable
     for name, value in options.items():
         if value is not None:
             found[name], where[name] = value, "--" + name.replace("_", "-")
@@ -231,6 +253,16 @@ def load_settings(
         return ServiceSettings(**found), url
     except ValidationError as error:
         raise InvalidConfig(_told(error, where)) from None
+
+
+def _table_of(variable: str, value: str) -> Any:
+    """A table, which is JSON in the environment."""
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise InvalidConfig(
+            f'{variable}: is no JSON; give it as {{"invoice.approve": {{"category": "user"}}}}'
+        ) from None
 
 
 def _of_file(path: Path) -> dict[str, Any]:
@@ -262,5 +294,7 @@ def _told(error: ValidationError, where: Mapping[str, str]) -> str:
     if first["type"] == "value_error":
         return first["msg"].removeprefix("Value error, ")
     given = place if place.startswith(("--", PREFIX)) else f"{place}: {name}"
+    inside = ".".join(str(part) for part in first["loc"][1:])  # of a table
+    given += f": {inside}" if inside else ""
     problem = first["msg"][:1].lower() + first["msg"][1:]
     return f"{given}: {problem}"

@@ -53,21 +53,27 @@ class Sequenced(msgspec.Struct, frozen=True, gc=False):
     stored: StoredEvent
 
 
+Place = tuple[bytes, str]
+"""A place in the order of event_id, then tenant_id: the event_id as 16 bytes, and the tenant_id."""
+
+
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """What a store is asked to nominate: bounds, clauses on terms, and where to go on.
 
     `clauses` are closed (their exact terms are all there are), the one to drive the search first.
-    `since_id` is inclusive and `until_id` exclusive, both 16 bytes; `after` is the event_id, as
-    16 bytes, and the tenant_id behind which to go on. `text` is lower-cased ASCII-wise and
-    JSON-escaped.
+    Events that have a term of `without` are not asked for. `since_id` is inclusive and `until_id`
+    exclusive, both 16 bytes. `after` is the place behind which to go on, `upto` the last one to
+    look at. `text` is lower-cased ASCII-wise and JSON-escaped.
     """
 
     tenant_id: str | None
     clauses: tuple[Clause, ...] = ()
+    without: tuple[str, ...] = ()
     since_id: bytes | None = None
     until_id: bytes | None = None
     text: str | None = None
-    after: tuple[bytes, str] | None = None
+    after: Place | None = None
+    upto: Place | None = None
     order: Order = "newest"
     limit: int = 50
 
@@ -158,6 +164,16 @@ class Store(ABC):
 
         MUST hold every committed event that satisfies the selection; MAY hold a few that don't.
         MUST NOT use OFFSET or COUNT over the result.
+        """
+
+    @abstractmethod
+    async def reach(self, wanted: Selection, candidates: int) -> Place | None:
+        """How far `select` comes by looking at about so many candidates; None if to the end.
+
+        A candidate is an event that it must look at to know whether to nominate it. Given back as
+        `upto`, the place leaves `select` about `candidates` of them, at most a few times as many.
+        MUST be behind `after`, and MUST NOT be found by reading bodies. The selection's `limit`
+        and `upto` don't count.
         """
 
     @abstractmethod

@@ -45,6 +45,15 @@ class Cell(msgspec.Struct, frozen=True, gc=False, array_like=True):
     events: int
 
 
+class TenantCell(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """So many events of a tenant with that action and outcome."""
+
+    tenant_id: str
+    action: str
+    outcome: str
+    events: int
+
+
 FACTS: Final = ("tenant_id", "event_id", "terms")
 
 
@@ -98,6 +107,21 @@ class Counts(ABC):
         come added up, starting where it does; in no order, and one MAY come in parts. MUST be
         whole: events that `count_pending` has not come to yet are counted too, in the same
         snapshot. "All" are those that the store's user may see.
+        """
+
+    @abstractmethod
+    async def by_tenant(self, since: int, until: int, width: Width) -> Sequence[TenantCell]:
+        """The counts of each tenant that the store's user may see, as whole as those of `cells`.
+
+        Of cells that start in [since, until), added up; in no order, and one MAY come in parts.
+        They MUST be found by key: this costs what they are, however many others there are.
+        """
+
+    @abstractmethod
+    async def tenants(self, limit: int) -> list[str]:
+        """The first tenants in their order that events are counted of, and that may be seen.
+
+        MAY miss one whose first events are not counted yet.
         """
 
     @abstractmethod

@@ -266,6 +266,17 @@ class StoreContract:
         chosen = [e for n, e in enumerate(events) if n % 3 in {1, 2}]
         assert ids(await store.select(wanted)) == ids(chosen)
 
+    @pytest.mark.parametrize(("tenant_id", "thirds"), [("acme", {2}), (None, {0, 2})])
+    async def test_what_is_not_asked_for(
+        self, filled: tuple[Store, list[Sealed]], tenant_id: str | None, thirds: set[int]
+    ) -> None:
+        """An event that has one of the terms in `without` is left out, whatever else it has."""
+        chosen = [e for n, e in enumerate(filled[1]) if n % 3 in thirds]
+        without = ("actor:u1", "actor:u")
+        for clauses in ((), (Clause("outcome", ("outcome:unknown",)),)):
+            wanted = Selection(tenant_id=tenant_id, clauses=clauses, without=without)
+            assert ids(await filled[0].select(wanted)) == ids(chosen)[::-1]
+
     async def test_a_term_that_nothing_has(self, filled: tuple[Store, list[Sealed]]) -> None:
         """A term is whole: the beginning of one finds nothing."""
         store, _ = filled
@@ -278,6 +289,36 @@ class StoreContract:
         found = await store.select(Selection(tenant_id="acme", text='"n":7'))
         assert ids(found) == [events[7].event_id]
         assert await store.select(Selection(tenant_id="acme", text="%")) == []
+
+    @pytest.mark.parametrize("order", ["newest", "oldest"])
+    @pytest.mark.parametrize("tenant_id", [None, "acme"])
+    async def test_looking_at_a_few_at_a_time(
+        self, filled: tuple[Store, list[Sealed]], tenant_id: str | None, order: Any
+    ) -> None:
+        """Up to one `reach` after the other, a selection holds what it does without, in order."""
+        store, _ = filled
+        acted = Clause("actor", ("actor:u1", "actor:u2"))
+        did = Clause("action", ("action:login", "action:gone"))
+        for clauses in ((), (did,), (acted,), (acted, did)):
+            wanted = Selection(tenant_id=tenant_id, clauses=clauses, order=order, text='"user"')
+            found, part = [], wanted
+            while (upto := await store.reach(part, 2)) is not None:
+                assert part.after is None or (part.after < upto) == (order == "oldest")
+                found += await store.select(msgspec.structs.replace(part, upto=upto))
+                part = msgspec.structs.replace(part, after=upto)
+            found += await store.select(part)
+            assert ids(found) == ids(await store.select(wanted))
+
+    @pytest.mark.parametrize("tenant_id", [None, "acme"])
+    async def test_a_reach_is_as_far_as_asked(
+        self, filled: tuple[Store, list[Sealed]], tenant_id: str | None
+    ) -> None:
+        """Up to the place there are so many events, and none is the end where there are fewer."""
+        store, _ = filled
+        wanted = Selection(tenant_id=tenant_id)
+        upto = await store.reach(wanted, 4)
+        assert len(await store.select(msgspec.structs.replace(wanted, upto=upto))) == 4
+        assert await store.reach(wanted, 10) is None
 
     async def test_the_actions_that_were_recorded(self, filled: tuple[Store, list[Sealed]]) -> None:
         """Each action once, of one tenant or of all."""

@@ -6,7 +6,7 @@ Subclass `CountsContract` as `TestMyCounts` and override the fixture `new_store`
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Final
@@ -161,6 +161,39 @@ class CountsContract:
         """Nor has one whose name is a part of another's, or empty."""
         for tenant_id in ("acm", "ACME", "acme "):
             assert await cells(filled[0], tenant_id) == {}
+
+    # --- by tenant
+
+    @pytest.mark.parametrize("width", [HOUR, DAY])
+    async def test_each_tenants_counts(
+        self, filled: tuple[Store, list[Sealed]], width: Width
+    ) -> None:
+        """Whole, however far counting has come, and those of all tenants together are none."""
+        found: defaultdict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+        counts = filled[0].counts
+        for cell in await counts.by_tenant(_MIDNIGHT - DAY, _MIDNIGHT + 2 * DAY, width):
+            found[cell.tenant_id][cell.action, cell.outcome] += cell.events
+        expected: dict[str, Counter[tuple[str, str]]] = {}
+        for tenant_id in ("acme", "globex"):
+            kinds = expected[tenant_id] = Counter()
+            for (_, action, outcome), events in (await cells(filled[0], tenant_id)).items():
+                kinds[action, outcome] += events
+        assert found == expected
+
+    async def test_each_tenants_counts_are_of_a_time(
+        self, filled: tuple[Store, list[Sealed]]
+    ) -> None:
+        """From `since` on, and before `until`."""
+        found = await filled[0].counts.by_tenant(_NOON + HOUR, _NOON + 2 * HOUR, HOUR)
+        assert sum(cell.events for cell in found) == 3
+
+    async def test_the_tenants(self, store: Store) -> None:
+        """Those that something was counted of, in their order, and no more than asked for."""
+        assert await store.counts.tenants(9) == []
+        await store.append([sealed(n, tenant_id=f"t{n % 4}") for n in range(8)])
+        await count_all(store)
+        assert await store.counts.tenants(9) == ["t0", "t1", "t2", "t3"]
+        assert await store.counts.tenants(2) == ["t0", "t1"]
 
     # --- counting
 

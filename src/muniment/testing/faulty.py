@@ -8,6 +8,7 @@ from typing import Any
 
 from muniment.errors import EventRefused, StoreError, StoreUnavailable
 from muniment.stores.base import (
+    Place,
     SchemaStatus,
     Sealed,
     Selection,
@@ -112,6 +113,10 @@ class FaultyStore(Store):
     async def select(self, wanted: Selection) -> list[StoredEvent]:
         """Select from the real store."""
         return await self._store.select(wanted)
+
+    async def reach(self, wanted: Selection, candidates: int) -> Place | None:
+        """How far the real store comes."""
+        return await self._store.reach(wanted, candidates)
 
     async def facts(self, wanted: Selection) -> list[Facts]:
         """Facts from the real store."""

@@ -28,8 +28,8 @@ def map_case(context: Any, case: Any) -> Any:  # noqa: ARG001
     if query is not None:
         _mend_filters(query)
         query.pop("cursor", None)  # only the service makes them
-        if case.operation.path == "/v1/stats" and query.get("since", "") > "2026":
-            del query["since"]  # what lies ahead can't be counted
+        if case.operation.path == "/v1/stats":
+            _mend_range(query)
         if case.operation.path == "/v1/checkpoint":
             query.setdefault("tenant_id", "acme")
     if case.operation.path == "/v1/viewer-links":
@@ -47,6 +47,14 @@ def map_case(context: Any, case: Any) -> Any:  # noqa: ARG001
             if isinstance(event, dict):
                 _mend_event(event)
     return case
+
+
+def _mend_range(query: dict[str, Any]) -> None:
+    """What lies ahead can't be counted, nor what ends before the last seven days begin."""
+    if query.get("since", "") > "2026":
+        del query["since"]
+    if "since" not in query:
+        query.pop("until", None)
 
 
 def _mend_filters(filters: dict[str, Any]) -> None:

@@ -200,11 +200,13 @@ async def test_an_export_is_of_the_callers_tenant(api: Api) -> None:
 
 async def test_only_so_many_are_made_at_once(api: Api, gate: _Gate) -> None:
     """Two are at work, the others wait for their turn, and all are done in the end."""
-    paths = [await _begin(api, "jsonl") for _ in range(4)]
+    callers = [await api.token(Scope.EXPORT) for _ in range(4)]
+    paths = [await _begin(api, "jsonl", caller) for caller in callers]
+    begun = list(zip(paths, callers, strict=True))
     await gate.has(2)
-    states = sorted([(await api.get(path)).json()["state"] for path in paths])
+    states = sorted([(await api.get(path, headers=own)).json()["state"] for path, own in begun])
     gate.opened.set()
-    ended = {(await _ended(api, path))["state"] for path in paths}
+    ended = {(await _ended(api, path, own))["state"] for path, own in begun}
     assert (states, ended) == (["running", "running", "waiting", "waiting"], {"done"})
 
 
@@ -274,12 +276,12 @@ async def test_finished_exports_give_way_to_new_ones(
 async def test_too_many_unfinished_exports_are_refused(
     api: Api, gate: _Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Work that waits is bounded: beyond that it is 503 with Retry-After."""
+    """Work that waits is bounded: beyond that it is 429 with Retry-After."""
     monkeypatch.setattr(exports, "_KEPT", 1)
     await _begin(api, "jsonl")
     found = await api.call("POST", "/v1/exports", json={"format": "jsonl"})
     gate.opened.set()
-    assert (found.status_code, "Retry-After" in found.headers) == (503, True)
+    assert (found.status_code, "Retry-After" in found.headers) == (429, True)
 
 
 async def test_exports_are_deleted_after_a_time(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,7 +347,22 @@ async def test_a_tenant_waits_for_its_own_exports_only(
         for headers in (acme, acme, globex)
     ]
     gate.opened.set()
-    assert found == [202, 503, 202]
+    assert found == [202, 429, 202]
+
+
+async def test_exports_of_one_tenant_do_not_hold_up_anothers(api: Api, gate: _Gate) -> None:
+    """Two are made at a time, and one for each tenant."""
+    acme = await api.token(Scope.EXPORT, tenant_id="acme")
+    globex = await api.token(Scope.EXPORT, tenant_id="globex")
+    paths = [await _begin(api, "jsonl", acme) for _ in range(3)]
+    other = await _begin(api, "jsonl", globex)
+    await gate.has(2)
+    states = [(await api.get(path, headers=acme)).json()["state"] for path in paths]
+    states.append((await api.get(other, headers=globex)).json()["state"])
+    gate.opened.set()
+    for path in paths:
+        await _ended(api, path, acme)
+    assert states == ["running", "waiting", "waiting", "running"]
 
 
 async def test_what_a_power_cut_left_is_in_nobodys_way(sqlite_url: str, tmp_path: Path) -> None:

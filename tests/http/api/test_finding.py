@@ -5,12 +5,13 @@ import io
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 import msgspec
 import pytest
 from litestar.exceptions import LitestarException
 
-from muniment import Actor, Event, Outcome
+from muniment import Actor, Event, Outcome, searching
 from muniment.errors import StoreUnavailable
 from muniment.http import streaming
 from muniment.http.access import Scope
@@ -73,6 +74,7 @@ async def test_pages_lead_to_each_other(api: Api) -> None:
         ("since=2026-03-01T12:00:04Z", 2),
         ("until=2026-03-01T12:00:01%2B00:00", 1),
         ("activity=people", 6),
+        ("activity=reading&activity=people", 6),
         ("text=U2", 2),
     ],
 )
@@ -106,6 +108,41 @@ async def test_a_query_that_is_wrong_is_refused_by_name(api: Api, query: str, fi
     """A misspelt or impossible parameter is a 400 that names it; it never widens the search."""
     found = await api.get(f"/v1/events?{query}")
     assert (found.status_code, found.json()["field"]) == (400, field)
+
+
+@pytest.fixture
+def slow_search(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every search has time for ten events."""
+    seconds = count(0, 60)
+    monkeypatch.setattr(searching, "_LOOKED_AT_FIRST", 10)
+    monkeypatch.setattr(api.log._searcher, "_monotonic", lambda: next(seconds))
+
+
+@pytest.mark.usefixtures("slow_search")
+async def test_a_search_that_takes_long_says_how_far_it_came(api: Api) -> None:
+    """A page may be empty and not the last: `searched_to` is a time, and the cursor leads on."""
+    await api.log.record_many(_events(25))
+    found: list[int] = []
+    ends: list[str | None] = []
+    cursor = None
+    while not ends or cursor:
+        query = f"tenant_id=acme&text=2026-03-01T12:00:01{f'&cursor={cursor}' if cursor else ''}"
+        page = (await api.get(f"/v1/events?{query}&until=2026-03-02")).json()
+        found.append(len(page["events"]))
+        ends.append(page["searched_to"])
+        cursor = page["next_cursor"]
+    assert (found, ends) == ([0, 0, 1], ["2026-03-01T12:00:15Z", "2026-03-01T12:00:05Z", None])
+
+
+@pytest.mark.usefixtures("slow_search")
+async def test_a_stream_goes_through_everything(api: Api) -> None:
+    """However long a search takes, a stream ends where there is nothing left to look through."""
+    await api.log.record_many(_events(25))
+    found = await api.get(
+        "/v1/events?tenant_id=acme&text=2026-03-01T12:00:01",
+        headers={"Accept": "application/x-ndjson"},
+    )
+    assert [json.loads(line)["details"] for line in found.text.splitlines()] == [{"n": 1}]
 
 
 async def test_a_stream_holds_everything_found(api: Api) -> None:

@@ -96,6 +96,21 @@ async def test_what_is_unforeseen_is_logged_and_not_told(
     assert "the secret" in caplog.text
 
 
+async def test_an_outage_does_not_fill_the_log(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often somebody asks meanwhile, it has one line of it a minute, and no traceback."""
+
+    async def away(*_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("postgresql://secret@host")
+
+    monkeypatch.setattr(api.log, "count", away)
+    for _ in range(5):
+        assert (await api.get("/v1/stats")).status_code == 503
+    told = [record for record in caplog.records if record.name == "muniment.http"]
+    assert [(len(told), record.exc_info) for record in told] == [(1, None)]
+
+
 async def test_people_see_a_page(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a browser asks for a page the viewer shows the problem; the API stays as it is."""
 

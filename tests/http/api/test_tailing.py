@@ -99,7 +99,7 @@ async def test_a_refused_tail_takes_no_place(sqlite_url: str) -> None:
     """What ends before it began is not counted as open."""
     async with running(sqlite_url, max_tails=1) as api:
         await api.get(f"/v1/tail?after={_NOBODY}")
-        assert not api.service.tails
+        assert not api.service.rooms.tails
 
 
 async def test_a_tail_ends_when_its_token_is_revoked(
@@ -135,7 +135,7 @@ async def test_a_slow_client_holds_up_nobody_else(api: Api) -> None:
 async def test_a_client_that_leaves_is_forgotten(api: Api) -> None:
     """Its place is free at once, and nothing reads for it any longer."""
     async with api.stream("/v1/tail"):
-        assert len(api.service.tails) == 1
-    assert not api.service.tails
+        assert len(api.service.rooms.tails) == 1
+    assert not api.service.rooms.tails
     await asyncio.sleep(0)
     assert not [task for task in asyncio.all_tasks() if "_following" in repr(task)]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from muniment.http.access import Scope
@@ -14,14 +15,26 @@ async def test_it_is_alive_whatever_the_log_does(api: Api, monkeypatch: pytest.M
     assert (await api.get("/healthz", headers={"Authorization": ""})).status_code == 200
 
 
-@pytest.mark.parametrize(("state", "status"), [("ok", 200), ("degraded", 200), ("failing", 503)])
-async def test_it_is_ready_unless_the_log_is_failing(
-    api: Api, monkeypatch: pytest.MonkeyPatch, state: str, status: int
+@pytest.mark.parametrize("state", ["ok", "degraded", "failing"])
+async def test_it_is_ready_while_the_spool_takes_events(
+    api: Api, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    """Degraded takes requests: they are durable in the spool. Why is not told to everybody."""
+    """However long an outage lasts. What fails is not told to everybody."""
     monkeypatch.setattr(api.log, "health", lambda: Health(state, ("/var/lib/x",)))  # type: ignore[arg-type]
     found = await api.get("/readyz", headers={"Authorization": ""})
-    assert (found.status_code, found.json()) == (status, {"state": state})
+    assert (found.status_code, found.json()) == (200, {"state": state})
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(3.0, 503), (11.0, 200)])
+async def test_it_is_not_ready_just_after_a_loss(
+    api: Api, monkeypatch: pytest.MonkeyPatch, seconds: float, status: int
+) -> None:
+    """Others may be able to take what comes; after a while it is tried again."""
+    now = api.log.snapshot()
+    assert now is not None
+    lost = msgspec.structs.replace(now, drop_seconds=seconds)
+    monkeypatch.setattr(api.log, "snapshot", lambda: lost)
+    assert (await api.get("/readyz")).status_code == status
 
 
 async def test_it_is_not_ready_while_it_shuts_down(api: Api) -> None:
@@ -40,6 +53,16 @@ async def test_metrics_count_requests_by_route(api: Api) -> None:
         'status="4xx"} 1.0' in found
     )
     assert "muniment_healthy 1.0" in found
+
+
+async def test_metrics_count_what_is_refused_before_its_route(api: Api) -> None:
+    """An operator sees that callers are over a limit; there is no label for each path they try."""
+    await api.get(f"/nowhere?{'x' * 8}", headers={"X-Long": "x" * 40_000})
+    found = (await api.get("/metrics")).text
+    assert (
+        'muniment_http_request_seconds_count{method="GET",route="(refused)",status="4xx"} 1.0'
+        in found
+    )
 
 
 async def test_metrics_need_the_scope_admin(api: Api) -> None:

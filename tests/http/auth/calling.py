@@ -15,6 +15,7 @@ from litestar import Litestar
 from muniment import AuditLog, Event
 from muniment.http import ServiceSettings, make_app
 from muniment.http.access import Scope
+from muniment.http.auth.identifying import Identify
 from muniment.http.auth.lookup import Lookup
 from muniment.http.auth.tokens import create_token
 from muniment.http.service import Service
@@ -97,7 +98,12 @@ class Site:
 
 @asynccontextmanager
 async def serving(
-    url: str, *, root_path: str = "", wrap: bool = False, **settings: Any
+    url: str,
+    *,
+    root_path: str = "",
+    wrap: bool = False,
+    identify: Identify | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Site]:
     """The application over a new log; `wrap` puts a `FaultyStore` between."""
     log = AuditLog.open(url)
@@ -105,7 +111,7 @@ async def serving(
         store: Store = FaultyStore(log.store)
         log = AuditLog(store)
     async with log:
-        app = make_app(log, ServiceSettings(**settings))
+        app = make_app(log, ServiceSettings(**settings), identify=identify)
         async with _alive(app):
             yield Site(app, log, root_path=root_path)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ import pytest
 
 from muniment import Actor, Event, Target
 from muniment.event import Change, Context
-from muniment.http.access import SESSION_SCOPES, Scope
+from muniment.http.access import SESSION_SCOPES, Caller, Scope
 from muniment.http.auth.secrets import issue
 from muniment.http.auth.tokens import create_token, revoke_token
 from muniment.sealing import utc_now
@@ -19,7 +19,7 @@ from tests.http.auth.calling import SAME_ORIGIN, Site, all_but, serving
 from tests.http.auth.issuer import Issuer
 from tests.http.auth.routes import SECRET, STREAMS, bodies, call, routes_of, shown
 
-_KINDS: Final = ("token", "oidc", "session")
+_KINDS: Final = ("token", "oidc", "session", "host")
 _NOTHING: Final = {"event_id": "019ff000-0000-7000-8000-000000000000", "export_id": "none"}
 _ASKED: Final = (
     ("", {}),
@@ -35,6 +35,15 @@ _ASKED: Final = (
         for media_type in ("application/json", "text/html", "application/x-ndjson", "text/csv")
     ),
 )
+
+
+async def _host(scope: Mapping[str, Any]) -> Caller | None:
+    """Who calls, as a host says that knows its callers by a header."""
+    if dict(scope["headers"]).get(b"x-user") != b"acme":
+        return None
+    return Caller(
+        id="u1", scopes=frozenset(Scope), tenant_id="acme", actor=Actor.user("u1", name="Ann")
+    )
 
 
 def _event(tenant_id: str, text: str) -> Event:
@@ -55,7 +64,7 @@ def _event(tenant_id: str, text: str) -> Event:
 @pytest.fixture
 async def site(sqlite_url: str, issuer: Issuer) -> AsyncIterator[Site]:
     """The application over a log of the tenants acme and globex."""
-    async with serving(sqlite_url, **issuer.settings()) as found:
+    async with serving(sqlite_url, identify=_host, **issuer.settings()) as found:
         await found.log.record_many([_event("acme", "acme-own"), _event("globex", SECRET)])
         yield found
 
@@ -83,6 +92,8 @@ async def _headers(site: Site, issuer: Issuer, kind: str) -> dict[str, str]:
         return shown(kind, await site.token(*Scope, tenant_id="acme"))
     if kind == "oidc":
         return shown(kind, issuer.token())
+    if kind == "host":
+        return {"X-User": "acme"}
     async with site.viewing() as client:
         return shown(kind, client.cookies["muniment_session"])
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muniment.errors import NotDurable
+from muniment.event import Actor, Outcome
 from muniment.http.access import Scope
 from muniment.http.auth.lookup import REMEMBERED_SECONDS
 from muniment.http.auth.signing_in import local_path
@@ -169,3 +172,92 @@ def test_whatever_is_given_stays_with_us(given_path: str) -> None:
     assert path[1:2] not in {"/", "\\"}
     assert path.isprintable()
     assert "\\" not in path
+
+
+# --- on the record
+
+
+@pytest.mark.parametrize(("tenant_id", "recorded_in"), [("acme", "acme"), (None, "system")])
+async def test_signing_in_is_recorded(site: Site, tenant_id: str | None, recorded_in: str) -> None:
+    """In the token's tenant: as whom, with which token, from where; no secret is in it."""
+    issued = await create_token(site.log, name="auditor", scopes=[Scope.READ], tenant_id=tenant_id)
+    answer = await _sign_in(site, issued.secret)
+    (event,) = await site.events("audit.sign_in")
+    (session,) = await site.log.store.credentials.listed("session")
+    assert (event.tenant_id, event.outcome) == (recorded_in, Outcome.SUCCESS)
+    assert event.actor == Actor.service(issued.credential.id, name="auditor")
+    assert event.context.ip == "192.0.2.7"
+    assert event.details == {
+        "shown": {"kind": "token", "id": issued.credential.id},
+        "credential": {"kind": "session", "id": session.id},
+    }
+    value, _ = cookie_of(answer)
+    assert value not in repr(event)
+    assert issued.secret[9:] not in repr(event)
+
+
+async def test_opening_a_link_is_signing_in(site: Site) -> None:
+    """As the person whom the host application named, in the tenant of the link."""
+    async with site.viewing(person={"id": "u1", "name": "Ann"}):
+        (event,) = await site.events("audit.sign_in")
+    (link,) = await site.log.store.credentials.listed("link")
+    assert (event.tenant_id, event.actor) == ("acme", Actor.user("u1", name="Ann"))
+    assert event.details["shown"] == {"kind": "link", "id": link.id}
+
+
+async def test_signing_out_is_recorded_once(site: Site) -> None:
+    """As whoever had signed in; the same session can't do it twice."""
+    async with site.viewing(person={"id": "u1", "name": "Ann"}) as client:
+        kept = {"Cookie": f"muniment_session={client.cookies['muniment_session']}"}
+        for _ in range(2):
+            await client.post("/sign-out", headers=SAME_ORIGIN | kept)
+    (event,) = await site.events("audit.sign_out")
+    (session,) = await site.log.store.credentials.listed("session")
+    assert (event.tenant_id, event.actor) == ("acme", Actor.user("u1", name="Ann"))
+    assert event.details == {"credential": {"kind": "session", "id": session.id}}
+
+
+async def test_nobody_fills_the_trail_by_being_refused(site: Site) -> None:
+    """Sign-ins that fail are counted in the metrics, and recorded nowhere."""
+    before = len(await site.log.store.read(None, 100))
+    for token in ("muniment_" + "a" * 43, "x", ""):
+        await _sign_in(site, token)
+    async with site.client() as client:
+        await client.get("/enter?code=" + "a" * 43)
+        await client.post("/sign-out", headers=SAME_ORIGIN)
+    metrics = site.service.requests.exposition(site.log).decode()
+    assert len(await site.log.store.read(None, 100)) == before
+    refused = re.findall(
+        r'request_seconds_count\{method="\w+",route="(/sign-in|/enter)",status="4xx"\} (\S+)',
+        metrics,
+    )
+    assert dict(refused) == {"/sign-in": "3.0", "/enter": "1.0"}
+
+
+async def test_nobody_gets_a_session_that_is_not_recorded(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As nobody reads what can't be recorded: 503, and no cookie."""
+    token = await site.token(Scope.READ)
+
+    async def lost(*_: object, **__: object) -> None:
+        raise NotDurable
+
+    monkeypatch.setattr(site.log, "record", lost)
+    answer = await _sign_in(site, token)
+    assert answer.status_code == 503
+    assert "set-cookie" not in answer.headers
+
+
+async def test_a_session_ends_though_that_is_not_recorded(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signing out says that something failed, and the session is over."""
+
+    async def lost(*_: object, **__: object) -> None:
+        raise NotDurable
+
+    async with site.viewing() as client:
+        monkeypatch.setattr(site.log, "record", lost)
+        assert (await client.post("/sign-out", headers=SAME_ORIGIN)).status_code == 503
+        assert (await client.get("/v1/actions")).status_code == 401

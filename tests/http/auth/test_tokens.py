@@ -117,10 +117,11 @@ async def test_rotating_is_recorded(log: AuditLog) -> None:
     """The new one, with what it stands for, and from when on the old one is over."""
     old = (await _create(log)).credential
     now = utc_now()
-    await rotate_token(log, old.id, grace=_DAY, now=now)
-    created = (await log.search(action="audit.token_create", order="oldest")).events
+    new = (await rotate_token(log, old.id, grace=_DAY, now=now)).credential
+    (rotated,) = (await log.search(action="audit.token_rotate")).events
     (revoked,) = (await log.search(action="audit.token_revoke")).events
-    assert created[1].details["in_place_of"] == old.id
+    assert rotated.targets == (Target("token", new.id, "billing"),)
+    assert rotated.details["in_place_of"] == old.id
     assert revoked.targets == (Target("token", old.id, "billing"),)
     assert revoked.details["holds_from"] == (now + _DAY).isoformat()
 

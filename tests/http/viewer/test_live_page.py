@@ -134,7 +134,7 @@ async def test_tails_are_bounded(sqlite_url: str) -> None:
         async with viewer.stream("/live/stream"):
             refused = await viewer.get("/live/stream")
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
-        await until(lambda: not viewer.service.tails)
+        await until(lambda: not viewer.service.rooms.tails)
 
 
 async def test_the_twin_holds_bodies_and_sentences(viewer: Api) -> None:

@@ -211,7 +211,7 @@ async def test_links_keep_what_they_do_not_change(busy: Api) -> None:
     """The tenant, the filter, the range, the order, the language."""
     query = {**_DAY, "q": "login", "tenant_id": "waha", "order": "oldest", "lang": "zh"}
     text = await _text(busy, "/", **query)
-    for link in _links(text, "data-value"):
+    for link in _links(text.partition('id="facet-outcome"')[2], "data-value"):
         asked = {name: values[0] for name, values in parse_qs(urlsplit(link).query).items()}
         assert "login" in asked.pop("q")
         assert asked == {k: v for k, v in query.items() if k != "q"}

@@ -16,6 +16,7 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
+from muniment.checks import MAX_ID_BYTES
 from muniment.http.access import PUBLIC, SCOPE_KEY, Scope
 from muniment.http.problems import MEDIA_TYPE, Problem
 
@@ -24,8 +25,9 @@ OPERATION_KEY: Final = "operation"
 _COMPONENT: Final = "#/components/schemas/{name}"
 _SECURITY: Final = "token"
 _UUID: Final = {"type": "string", "format": "uuid"}
-_LINE: Final = {"type": "string", "minLength": 1, "maxLength": 256}
+_LINE: Final = {"type": "string", "minLength": 1, "maxLength": MAX_ID_BYTES}
 _OF_EVERY_ROUTE: Final = (400, 414, 431, 500, 503)
+_OF_CALLERS: Final = (401, 403, 429)
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +155,7 @@ def _operation(
         {"name": name, "in": "header", "required": False, "description": text, "schema": _LINE}
         for name, text in operation.headers.items()
     ]
-    problems = {*operation.problems, *_OF_EVERY_ROUTE, *(() if scope == PUBLIC else (401, 403))}
+    problems = {*operation.problems, *_OF_EVERY_ROUTE, *(() if scope == PUBLIC else _OF_CALLERS)}
     answers = {str(status): _answer(a, schemas) for status, a in operation.answers.items()}
     refusals = {
         str(status): _problem(status, schemas)

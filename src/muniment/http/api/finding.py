@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from http import HTTPStatus
+from time import monotonic
 from typing import Any, Final
 
 import msgspec
@@ -33,8 +34,8 @@ _PIECE_BYTES: Final = 65_536
 _PAGE_BYTES: Final = 8 * 2**20
 _PAGE_PIECE_BYTES: Final = 2**20
 _CSV_TYPE: Final = "text/csv; charset=utf-8; header=present"
-_Pages = Callable[[str | None, int], Awaitable[Page]]
-"""Fetches the page behind a cursor, of up to so many events."""
+_Pages = Callable[[str | None, int, float], Awaitable[Page]]
+"""Fetches the page behind a cursor, of up to so many events, within so many seconds."""
 
 
 @get(
@@ -46,7 +47,8 @@ _Pages = Callable[[str | None, int], Awaitable[Page]]
             id="findEvents",
             summary="Find events",
             description="A page of events as JSON; as NDJSON (the stored bodies, byte for byte) or "
-            "CSV a stream of all that is found, for which the scope `export` is needed too.",
+            "CSV a stream of all that is found, for which the scope `export` is needed too. A page "
+            "may be empty and not the last: follow its cursor.",
             query=Find,
             answers={
                 200: Answer(
@@ -72,12 +74,16 @@ async def find_events(
     tenant_id = filters["tenant_id"] = caller.tenant(filters.get("tenant_id"))
     shown = {"filters": {name: value for name, value in filters.items() if value is not None}}
 
-    async def page(cursor: str | None, size: int) -> Page:
-        return await service.log.search(**filters, order=asked.order, limit=size, cursor=cursor)
+    async def page(cursor: str | None, size: int, seconds: float) -> Page:
+        return await service.log.search(
+            **filters, order=asked.order, limit=size, cursor=cursor, budget=seconds
+        )
 
     cursor = None if asked.cursor is UNSET else asked.cursor
+    seconds = service.settings.search_seconds
     if media_type == JSON:
-        found = await _page_of(page, cursor, limit or min(_PAGE, service.settings.max_page))
+        most = limit or min(_PAGE, service.settings.max_page)
+        found = await _page_of(page, cursor, most, seconds)
         await service.readings.view(caller, tenant_id, {"what": "events", **shown})
         if len(found) <= _PAGE_PIECE_BYTES:
             return Response(found, media_type=JSON)
@@ -86,18 +92,20 @@ async def find_events(
         return Streamed(_cut(found), media_type=JSON, headers=length)
     caller.require(Scope.EXPORT)
     pace = Pace(_STREAMED_AT_ONCE)
-    first = await page(cursor, min(limit or pace.size, pace.size))
+    # Each page has a budget of its own: a stream takes its turn among the searches, not all turns.
+    first = await page(cursor, min(limit or pace.size, pace.size), seconds)
     is_csv = media_type == CSV
     taken = {"what": "events", "format": "csv" if is_csv else "jsonl", **shown}
     await service.readings.export(caller, tenant_id, taken)
 
-    async def check() -> None:
+    async def following(cursor: str, size: int) -> Page:
         if service.closing.is_set():
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "closing", "The service shuts down.")
         if not await is_welcome(request, Scope.EXPORT):
             raise unauthorized(shown=True)
+        return await page(cursor, size, seconds)
 
-    source = _pieces(first, page, pace, limit=limit, is_csv=is_csv, check=check)
+    source = _pieces(first, following, pace, limit=limit, is_csv=is_csv)
     return Streamed(source, media_type=_CSV_TYPE if is_csv else media_type)
 
 
@@ -135,24 +143,28 @@ async def get_event(
 ROUTES: tuple[ControllerRouterHandler, ...] = (find_events, get_event)
 
 
-async def _page_of(page: _Pages, cursor: str | None, most: int) -> bytes:
+async def _page_of(page: _Pages, cursor: str | None, most: int, seconds: float) -> bytes:
     """A `Found` of up to `most` events, of their bodies as they are stored.
 
-    It has fewer, and a cursor, once they are so large that the memory must not hold more.
+    It has fewer, and a cursor, once they are so large that the memory must not hold more, or the
+    time is over.
     """
+    ends = monotonic() + seconds
     pace = Pace(most)
     bodies: list[bytes] = []
     size = 0
     while True:
-        found = await page(cursor, min(pace.size, most - len(bodies)))
+        left = max(0.0, ends - monotonic())
+        found = await page(cursor, min(pace.size, most - len(bodies)), left)
         bodies += map(body_of, found.events)
         before, size = size, sum(map(len, bodies))
         pace.came(len(found.events), size - before)
         cursor = found.next_cursor
-        if cursor is None or len(bodies) >= most or size >= _PAGE_BYTES:
+        is_over = found.searched_to is not None
+        if cursor is None or is_over or len(bodies) >= most or size >= _PAGE_BYTES:
             break
-    next_cursor = msgspec.json.encode(cursor)
-    return b'{"events":[' + b",".join(bodies) + b'],"next_cursor":' + next_cursor + b"}"
+    rest = msgspec.json.encode({"next_cursor": cursor, "searched_to": found.searched_to})
+    return b'{"events":[' + b",".join(bodies) + b"]," + rest[1:]
 
 
 async def _cut(whole: bytes) -> AsyncGenerator[bytes, None]:
@@ -162,16 +174,16 @@ async def _cut(whole: bytes) -> AsyncGenerator[bytes, None]:
 
 async def _pieces(
     found: Page,
-    page: _Pages,
+    following: Callable[[str, int], Awaitable[Page]],
     pace: Pace,
     *,
     limit: int | None,
     is_csv: bool,
-    check: Callable[[], Awaitable[None]],
 ) -> AsyncGenerator[bytes, None]:
     """The stream's body; a page is fetched once the client has taken nearly all before it.
 
-    `check` is asked before each page, and raises what ends the stream.
+    `following` fetches the page behind a cursor, of up to so many events, or raises what ends the
+    stream.
     """
     piece = bytearray(csv_of([COLUMNS]) if is_csv else b"")
     left = limit
@@ -188,8 +200,8 @@ async def _pieces(
         if found.next_cursor is None or left == 0:
             yield bytes(piece)
             return
-        await check()
-        found = await page(found.next_cursor, pace.size if left is None else min(left, pace.size))
+        size = pace.size if left is None else min(left, pace.size)
+        found = await following(found.next_cursor, size)
 
 
 def _csv_line(event: Event) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from http import HTTPStatus
 from typing import Any, Final
 
 from litestar import Request, Response, get
@@ -21,7 +20,6 @@ from muniment.http.api.asking import asks
 from muniment.http.api.describing import OPERATION_KEY, Answer, Operation
 from muniment.http.api.wire import EVENT_STREAM, Tail
 from muniment.http.auth.identifying import is_welcome
-from muniment.http.problems import Refusal
 from muniment.http.service import Service
 from muniment.http.streaming import Streamed
 
@@ -76,17 +74,9 @@ async def open_tail(
     filters = asked.arguments()
     tenant_id = filters["tenant_id"] = caller.tenant(filters.get("tenant_id"))
     after = request.headers.get("last-event-id") or (None if asked.after is UNSET else asked.after)
-    if len(service.tails) >= service.settings.max_tails:
-        raise Refusal(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "too-many-tails",
-            "As many tails are open as may be; try again later.",
-            headers={"Retry-After": "5"},
-        )
     started = asyncio.Event()
     events = service.log.tail(**filters, after=after, started=started.set)
     tail = _Tail(request, service, events, data_of)
-    service.tails.add(tail)
     try:
         await tail.start(started)
         shown = {name: value for name, value in filters.items() if value is not None}
@@ -149,8 +139,7 @@ class _Tail:
                 beat = loop.time() + _HEARTBEAT
 
     async def end(self) -> None:
-        """Stop fetching, and make room for another tail."""
-        self._service.tails.discard(self)
+        """Stop fetching."""
         for task in (self._next, self._closing):
             task.cancel()
             with suppress(asyncio.CancelledError, MunimentError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from litestar import Litestar, Request, Response, get
@@ -18,6 +18,10 @@ from muniment.http.api.wire import JSON, TEXT, Alive, Readiness
 from muniment.http.auth.identifying import caller_of
 from muniment.http.service import Service
 from muniment.integrations.prometheus import EXPOSITION
+from muniment.watching import Snapshot
+
+_LOST_LATELY: Final = 10.0
+"""Seconds after a loss, in which others should get what comes; then it is tried again."""
 
 
 @get(
@@ -46,8 +50,9 @@ async def tell_liveness(asked: NamedDependency[Nothing]) -> Response[bytes]:
         OPERATION_KEY: Operation(
             id="isReady",
             summary="Whether the service should get requests",
-            description="503 while it shuts down, and while its log is failing: events are lost, "
-            "or stuck. `degraded` takes requests: what the store can't take lies in the spool.",
+            description="503 while it shuts down, and for ten seconds after an event was lost: "
+            "neither store nor spool took it. In an outage of the store it should get requests, "
+            "for they are durable in the spool; `state` is the log's health all the same.",
             answers={
                 200: Answer(description="It should.", bodies={JSON: Readiness}),
                 503: Answer(description="It should not.", bodies={JSON: Readiness}),
@@ -60,11 +65,18 @@ async def tell_readiness(
 ) -> Response[bytes]:
     """How the log does. It says no more to everybody: problems name paths and hosts."""
     del asked
-    readiness = Readiness(
-        state="closing" if service.closing.is_set() else service.log.health().state
-    )
-    is_ready = readiness.state in {"ok", "degraded"}
+    is_closing = service.closing.is_set()
+    readiness = Readiness(state="closing" if is_closing else service.log.health().state)
+    is_ready = not is_closing and _takes_events(service.log.snapshot())
     return json_of(readiness, HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def _takes_events(now: Snapshot | None) -> bool:
+    """Whether an event that comes would be durable, as far as it shows.
+
+    Not whether all is well: an outage is no reason to send events away from the spool.
+    """
+    return now is not None and (now.drop_seconds is None or now.drop_seconds >= _LOST_LATELY)
 
 
 @get(

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from muniment import filter_language
-from muniment.actions import ActionInfo, Category
+from muniment.actions import ActionInfo, Activity, Category
 from muniment.checks import MAX_ID_BYTES, check_id
 from muniment.errors import InvalidEvent, InvalidQuery
 from muniment.event import ActorType, Event, Outcome
@@ -65,8 +65,13 @@ class Filters(
     category: Annotated[Category, Meta(description="Actions of this kind.")] | UnsetType = UNSET
     activity: (
         Annotated[
-            Literal["people", "background"],
-            Meta(description="What people do, or what goes on in the background."),
+            tuple[Activity, ...],
+            Meta(
+                min_length=1,
+                max_length=8,
+                description="What people do, what goes on in the background, or reading the trail; "
+                "repeated: any of them.",
+            ),
         ]
         | UnsetType
     ) = UNSET
@@ -208,10 +213,15 @@ class OfTenant(
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of events. `next_cursor` leads to what follows; null at the end."""
+    """A page of events. `next_cursor` leads to what follows; null at the end.
+
+    `searched_to` is a time if there was none left to look further: the page has what was found up
+    to then, maybe nothing, and `next_cursor` goes on from there. Else it is null.
+    """
 
     events: list[Event]
     next_cursor: str | None
+    searched_to: datetime | None
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):

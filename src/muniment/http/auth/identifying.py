@@ -5,6 +5,8 @@ Closed by default: a route that does not say in its `opt` who may call it is ref
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
 from typing import Any, Final, cast
 from urllib.parse import quote, urlsplit
@@ -14,12 +16,14 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from msgspec.structs import replace
 
+from muniment.checks import check_id
 from muniment.event import Context
 from muniment.http.access import COOKIE_KEY, PUBLIC, SCOPE_KEY, Caller, Scope
 from muniment.http.auth.lookup import Lookup
 from muniment.http.auth.oidc import Issuer
 from muniment.http.auth.secrets import TOKEN_PREFIX, hash_of
-from muniment.http.problems import Refusal
+from muniment.http.limits import count_to
+from muniment.http.problems import AGAIN, Refusal, refusal_of
 from muniment.http.settings import ServiceSettings
 from muniment.log import AuditLog
 from muniment.salvage import salvage_id, salvage_text
@@ -27,20 +31,40 @@ from muniment.salvage import salvage_id, salvage_text
 SESSION_COOKIE: Final = "muniment_session"
 _CALLER: Final = "muniment.caller"
 _SAFE: Final = frozenset({"GET", "HEAD"})
+_OF_A_BROWSER: Final = frozenset({"cookie", "origin", "sec-fetch-site"})
+"""Headers of which a browser's request that changes something has one at least."""
 
 _Connection = ASGIConnection[Any, Any, Any, Any]
+_logger: Final = logging.getLogger("muniment.http")
+
+Identify = Callable[[Mapping[str, Any]], Awaitable[Caller | None]]
+"""A host's own identification: from the ASGI scope of a request to who is calling.
+
+None leaves it to the service's own tokens and sessions. It is asked again while a stream is open,
+with the same scope. What it raises is logged: an `OSError` is a 503, any other error a 500.
+"""
 
 
 class Identifier:
-    """Knows callers by what they show: a token, or the cookie of a viewer session."""
+    """Knows callers by what they show: a token, or the cookie of a viewer session.
 
-    def __init__(self, log: AuditLog, settings: ServiceSettings) -> None:
+    `identify` is the host's own way, which comes first.
+    """
+
+    def __init__(
+        self, log: AuditLog, settings: ServiceSettings, identify: Identify | None = None
+    ) -> None:
         self.lookup = Lookup(log)
+        self._identify = identify
         self._issuer = Issuer(settings) if settings.oidc_issuer else None
         self._settings = settings
 
     async def identify(self, connection: _Connection) -> Caller:
         """Who is calling. Raises a 401 without a valid credential, and never says why."""
+        if self._identify is not None:
+            found = await _asked(self._identify, connection.scope)
+            if found is not None:
+                return replace(found, kind="host", context=self.context_of(connection))
         shown = connection.headers.get("authorization")
         if shown is not None:
             scheme, _, secret = shown.partition(" ")
@@ -51,7 +75,7 @@ class Identifier:
             caller = await self.lookup.caller("session", shown) if shown else None
         if caller is None:
             raise unauthorized(shown=bool(shown))
-        return replace(caller, context=self._context(connection))
+        return replace(caller, context=self.context_of(connection))
 
     async def _bearer(self, secret: str) -> Caller | None:
         if secret.startswith(TOKEN_PREFIX):
@@ -61,7 +85,8 @@ class Identifier:
             return None
         return await self.lookup.remembered(("oidc", hash_of(secret)), lambda: issuer.find(secret))
 
-    def _context(self, connection: _Connection) -> Context:
+    def context_of(self, connection: _Connection) -> Context:
+        """Where a request comes from, as an event holds it."""
         headers = connection.headers
         ip = connection.client.host if connection.client else None
         if self._settings.behind_tls:
@@ -101,7 +126,10 @@ class Identifier:
 async def admit(connection: _Connection, handler: BaseRouteHandler) -> None:
     """The guard of every route: raises unless the caller may call it."""
     wanted = handler.opt.get(SCOPE_KEY)
-    if wanted == PUBLIC or _only_tells_methods(handler):
+    if _only_tells_methods(handler):
+        return
+    if wanted == PUBLIC:
+        count_to(connection.scope, None)
         return
     if not isinstance(wanted, Scope):
         raise Refusal(500, "internal", "This route does not say who may call it, so nobody may.")
@@ -112,13 +140,10 @@ async def admit(connection: _Connection, handler: BaseRouteHandler) -> None:
         if refusal.problem.status == 401 and _is_page(connection):
             raise _to_sign_in(connection) from None
         raise
-    if (
-        caller.kind == "session"
-        and connection.scope.get("method") not in _SAFE
-        and not (handler.opt.get(COOKIE_KEY) and identifier.is_same_origin(connection))
-    ):
-        raise Refusal(403, "forbidden", "A viewer session may not do this from here.")
+    if connection.scope.get("method") not in _SAFE:
+        _refuse_forged(caller, connection, handler, identifier)
     caller.require(wanted)
+    count_to(connection.scope, caller.holder)
     cast("dict[str, Any]", connection.scope)[_CALLER] = caller
 
 
@@ -139,6 +164,41 @@ async def is_welcome(request: Request[Any, Any, Any], scope: Scope) -> bool:
     except Refusal:
         return False
     return True
+
+
+def _refuse_forged(
+    caller: Caller, connection: _Connection, handler: BaseRouteHandler, identifier: Identifier
+) -> None:
+    """Raise a 403 for what another site may have a browser do with a cookie that it adds itself.
+
+    What a host knows its callers by may be a cookie, too. A request that shows no sign of a
+    browser has it from a program, which no other site can make ask.
+    """
+    if caller.kind not in {"session", "host"}:
+        return
+    is_ours = identifier.is_same_origin(connection)
+    if caller.kind == "session" and not (is_ours and handler.opt.get(COOKIE_KEY)):
+        raise Refusal(403, "forbidden", "A viewer session may not do this from here.")
+    if not is_ours and not _OF_A_BROWSER.isdisjoint(connection.headers.keys()):
+        raise Refusal(403, "forbidden", "A browser may do this from a page of this site only.")
+
+
+async def _asked(identify: Identify, scope: Any) -> Caller | None:
+    """Whom the host knows. Raises a 500 or 503 that tells nothing of what went wrong there."""
+    try:
+        caller = await identify(scope)
+        if caller is not None:
+            check_id("id", caller.id)
+            if caller.tenant_id is not None:
+                check_id("tenant_id", caller.tenant_id)
+    except Exception as error:
+        _logger.exception("the host's identification failed")
+        if isinstance(error, OSError):
+            raise Refusal(
+                503, "host-unavailable", "It can't be found out now who you are.", headers=AGAIN
+            ) from None
+        raise refusal_of(RuntimeError()) from None
+    return caller
 
 
 def unauthorized(*, shown: bool) -> Refusal:

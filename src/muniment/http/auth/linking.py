@@ -154,6 +154,7 @@ async def enter(
         name=found.name,
         scopes=frozenset(map(Scope, found.scopes)),
         tenant_id=found.tenant_id,
+        shown={"kind": "link", "id": found.id},
         parent_id=found.parent_id,
         person_id=found.person_id,
         person_name=found.person_name,

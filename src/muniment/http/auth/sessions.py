@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from litestar import Request
 
-from muniment.http.access import SESSION_SCOPES, Scope
+from muniment.event import SYSTEM_TENANT, Outcome
+from muniment.http.access import SESSION_SCOPES, Caller, Scope
 from muniment.http.auth.identifying import SESSION_COOKIE
+from muniment.http.auth.lookup import caller_with
 from muniment.http.auth.secrets import issue
 from muniment.sealing import utc_now
 
 if TYPE_CHECKING:  # the service has the sessions' identifier
     from muniment.http.service import Service
 
+SIGN_IN_ACTION: Final = "audit.sign_in"
+SIGN_OUT_ACTION: Final = "audit.sign_out"
 _KEPT_AFTERWARDS: Final = timedelta(days=1)
 CLEAN: Final = {"Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 """Headers of answers to requests that hold a secret: it goes no further."""
@@ -28,12 +32,14 @@ async def start_session(
     name: str,
     scopes: Collection[Scope],
     tenant_id: str | None,
+    shown: dict[str, str],
     **rest: Any,
 ) -> dict[str, str]:
     """The headers that start a new session; what of the scopes would change anything is left out.
 
-    `rest` are the credential's `parent_id`, `person_id` and `person_name`. Removes what has expired
-    for long.
+    `shown` is what it is begun with, the `kind` and `id` of a credential. `rest` are the session's
+    own `parent_id`, `person_id` and `person_name`. Removes what has expired for long.
+    Raises as `AuditLog.record` does: nobody gets a session that is not recorded.
     """
     now = utc_now()
     lifetime = service.settings.session_lifetime
@@ -48,12 +54,38 @@ async def start_session(
     )
     await service.log.store.credentials.add(issued.credential)
     await service.log.store.credentials.prune(now - _KEPT_AFTERWARDS)
+    await _record(service, request, SIGN_IN_ACTION, caller_with(issued.credential), shown=shown)
     return _cookie(service, request, issued.secret, int(lifetime.total_seconds()))
 
 
-def end_session(service: Service, request: Request[Any, Any, Any]) -> dict[str, str]:
-    """The headers that make a browser forget its session."""
+async def end_session(service: Service, request: Request[Any, Any, Any]) -> dict[str, str]:
+    """The headers that make a browser forget its session, which has ended, and that is recorded.
+
+    Raises as `AuditLog.record` does, once it has ended.
+    """
+    secret = request.cookies.get(SESSION_COOKIE, "")
+    lookup = service.identifier.lookup
+    caller = await lookup.caller("session", secret)
+    if caller is not None:
+        has_ended = await service.log.store.credentials.revoke(caller.id, utc_now())
+        lookup.forget("session", secret)
+        if has_ended:
+            await _record(service, request, SIGN_OUT_ACTION, caller)
     return _cookie(service, request, "", 0)
+
+
+async def _record(
+    service: Service, request: Request[Any, Any, Any], action: str, caller: Caller, **more: Any
+) -> None:
+    await service.log.record(
+        action,
+        on_error="raise",
+        tenant_id=caller.tenant_id or SYSTEM_TENANT,
+        actor=caller.actor,
+        outcome=Outcome.SUCCESS,
+        context=service.identifier.context_of(request),
+        details={**more, "credential": {"kind": caller.kind, "id": caller.id}},
+    )
 
 
 def _cookie(

@@ -11,12 +11,10 @@ from litestar.params import FromQuery, URLEncodedBody
 from litestar.types import ControllerRouterHandler
 
 from muniment.http.access import PUBLIC, SCOPE_KEY, SESSION_SCOPES
-from muniment.http.auth.identifying import SESSION_COOKIE
 from muniment.http.auth.sessions import CLEAN, end_session, root_of, start_session
 from muniment.http.problems import Refusal
 from muniment.http.service import Service
 from muniment.http.viewer.rendering import page
-from muniment.sealing import utc_now
 
 _HOME: Final = "/"
 _LONGEST_NEXT: Final = 8_192
@@ -55,6 +53,7 @@ async def sign_in(
         name=caller.actor.name or caller.actor.id,
         scopes=scopes,
         tenant_id=caller.tenant_id,
+        shown={"kind": "token", "id": caller.id},
         parent_id=caller.id,
     )
     location = f"{root_of(request)}{following}"
@@ -67,13 +66,7 @@ async def sign_out(
 ) -> Response[None]:
     """End the session, here at once and elsewhere within five seconds."""
     _refuse_foreign(request, service)
-    secret = request.cookies.get(SESSION_COOKIE, "")
-    lookup = service.identifier.lookup
-    caller = await lookup.caller("session", secret)
-    if caller is not None:
-        await service.log.store.credentials.revoke(caller.id, utc_now())
-        lookup.forget("session", secret)
-    headers = {"Location": f"{root_of(request)}/sign-in", **end_session(service, request)}
+    headers = {"Location": f"{root_of(request)}/sign-in", **await end_session(service, request)}
     return Response(None, status_code=303, headers=headers)
 
 

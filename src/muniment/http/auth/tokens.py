@@ -17,6 +17,7 @@ from muniment.stores.base import Store
 from muniment.stores.credentials import Credential
 
 CREATE_ACTION: Final = "audit.token_create"
+ROTATE_ACTION: Final = "audit.token_rotate"
 REVOKE_ACTION: Final = "audit.token_revoke"
 _FIRST_NAME: Final = "first token"
 
@@ -88,7 +89,7 @@ async def rotate_token(
         expires_at=old.expires_at and now + (old.expires_at - old.created_at),
     )
     await log.store.credentials.add(issued.credential)
-    await _record(log, CREATE_ACTION, issued.credential, actor, in_place_of=id)
+    await _record(log, ROTATE_ACTION, issued.credential, actor, in_place_of=id)
     await log.store.credentials.revoke(id, now + grace)
     await _record(log, REVOKE_ACTION, old, actor, holds_from=(now + grace).isoformat())
     return issued

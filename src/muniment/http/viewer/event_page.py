@@ -26,7 +26,7 @@ from muniment.http.viewer.event_view import view_of
 from muniment.http.viewer.neighbours import Neighbours, beside, neighbours_of
 from muniment.http.viewer.rendering import linker, page, root_of, tools_of
 from muniment.http.viewer.sentences import Part, plain, sentence_of
-from muniment.http.viewer.trail import Question
+from muniment.http.viewer.trail import Question, leaving_readings_out
 from muniment.log import AuditLog
 from muniment.query import Order
 from muniment.stores.base import StoredEvent
@@ -47,7 +47,7 @@ class Asked(Question, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
 
     def filters(self, caller: Caller) -> dict[str, Any]:
         """The arguments of the search; without a time, of all times."""
-        filters = filter_language.parse(self.q)
+        filters = leaving_readings_out(filter_language.parse(self.q))
         for name in ("tenant_id", "since", "until"):
             if getattr(self, name):
                 filters.setdefault(name, getattr(self, name))

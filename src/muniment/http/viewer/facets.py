@@ -9,13 +9,14 @@ import msgspec
 
 from muniment import filter_language
 from muniment.actions import Catalogue
-from muniment.counting import Counted, FacetValue
+from muniment.counting import Counted, Facet, FacetValue
 from muniment.http.viewer.messages import DEFAULT, Messages
 from muniment.visible import visible
 
 SHOWN: Final = ("outcome", "category", "action", "actor", "target")
 _ARGUMENT: Final = {"actor": "actor_id", "target": "target_id"}
 _MOST: Final = 10
+_MOST_FOLDED: Final = 40
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,11 +32,15 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DrawnFacet(msgspec.Struct, frozen=True, kw_only=True):
-    """A facet. Unless it is exact, there are at least so many events of each value."""
+    """A facet. Unless it is exact, there are at least so many events of each value.
+
+    `folded` are the less frequent values, to be shown on demand.
+    """
 
     name: str
     choices: tuple[Choice, ...]
     exact: bool
+    folded: tuple[Choice, ...] = ()
 
 
 def facets_of(
@@ -53,12 +58,46 @@ def facets_of(
         if facet is None or not facet.values:
             continue
         most = max(value.events for value in facet.values)
-        choices = tuple(
+        choices = [
             _choice(name, value, most, conditions, catalogue=catalogue, say=say, link=link)
-            for value in facet.values[:_MOST]
-        )
-        found.append(DrawnFacet(name=name, choices=choices, exact=facet.exact))
+            for value in facet.values[: _MOST + _MOST_FOLDED]
+        ]
+        found.append(_drawn(name, choices, exact=facet.exact))
     return found
+
+
+def facets_of_tenants(
+    counted: Counted, chosen: str | None, *, link: Callable[[str | None], str]
+) -> list[DrawnFacet]:
+    """The facet of tenants, none if it has no values; `link` leads to one of them, or to all."""
+    if chosen is not None:
+        facet = Facet(values=[FacetValue(value=chosen, events=counted.events)], exact=counted.exact)
+    else:
+        facet = counted.facets["tenant"]
+    if not facet.values:
+        return []
+    choices = [
+        Choice(
+            label=visible(value.value),
+            hint=visible(value.value),
+            events=value.events,
+            share=_share(value.events, facet.values[0].events),
+            is_chosen=chosen is not None,
+            url=link(None if chosen is not None else value.value),
+        )
+        for value in facet.values[: _MOST + _MOST_FOLDED]
+    ]
+    return [_drawn("tenant", choices, exact=facet.exact)]
+
+
+def _drawn(name: str, choices: list[Choice], *, exact: bool) -> DrawnFacet:
+    return DrawnFacet(
+        name=name, choices=tuple(choices[:_MOST]), folded=tuple(choices[_MOST:]), exact=exact
+    )
+
+
+def _share(events: int, most: int) -> int:
+    return max(1, round(100 * events / max(most, 1)))
 
 
 def toggled(conditions: Mapping[str, Any], name: str, value: str) -> tuple[dict[str, Any], bool]:
@@ -102,7 +141,7 @@ def _choice(
         label=_label(name, value, catalogue, say),
         hint=visible(value.value),
         events=value.events,
-        share=max(1, round(100 * value.events / most)),
+        share=_share(value.events, most),
         is_chosen=is_chosen,
         url=link(filter_language.text_of(changed)),
         type=value.type,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 from litestar import Request, Response, get
@@ -12,6 +12,7 @@ from litestar.types import ControllerRouterHandler
 from msgspec import UNSET, UnsetType
 
 from muniment import filter_language
+from muniment.actions import Activity
 from muniment.event import Event
 from muniment.formats import body_of
 from muniment.http.access import SCOPE_KEY, Caller, Scope
@@ -21,7 +22,7 @@ from muniment.http.api.wire import Tail
 from muniment.http.service import Service
 from muniment.http.viewer.rendering import linker, page, piece, tools_of
 from muniment.http.viewer.sentences import Part, plain, sentence_of
-from muniment.http.viewer.trail import Question
+from muniment.http.viewer.trail import WITHOUT_READINGS, Question, leaving_readings_out
 
 _AT_FIRST: Final = 25
 _KEPT: Final = 500
@@ -35,7 +36,17 @@ class Asked(Question, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
 
     def tail(self) -> Tail:
         """The query of the tail that it asks for."""
-        return Tail(q=self.q or UNSET, tenant_id=self.tenant_id or UNSET, after=self.after or UNSET)
+        return Tail(
+            q=self.q or UNSET,
+            activity=WITHOUT_READINGS if self.leaves_readings_out() else UNSET,
+            tenant_id=self.tenant_id or UNSET,
+            after=self.after or UNSET,
+        )
+
+    def leaves_readings_out(self) -> bool:
+        """Whether readings of the trail are left out without `q` saying so."""
+        conditions = filter_language.parse(self.q)
+        return leaving_readings_out(conditions) != conditions
 
 
 class LiveEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +94,7 @@ async def live_page(
             "q": asked.q,
             "rows": [shown(event) for event in events],
             "most": _KEPT,
+            "with_readings_url": _with_readings(asked, links),
             "kept": [
                 (name, value)
                 for name in ("tenant_id", "lang")
@@ -142,7 +154,7 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (live_page, live_twin, live_stream
 
 
 async def _newest(asked: Asked, caller: Caller, service: Service) -> list[Event]:
-    filters = filter_language.parse(asked.q)
+    filters = leaving_readings_out(filter_language.parse(asked.q))
     given = filters.get("tenant_id") or asked.tenant_id or None
     filters["tenant_id"] = tenant_id = caller.tenant(given)
     shown = {name: value for name, value in filters.items() if value is not None}
@@ -167,6 +179,14 @@ def _shower(
         )
 
     return shown
+
+
+def _with_readings(asked: Asked, links: Callable[..., str]) -> str | None:
+    """The link to the same with the readings of the trail, which are left out; None if not."""
+    if not asked.leaves_readings_out():
+        return None
+    conditions = {**filter_language.parse(asked.q), "activity": get_args(Activity)}
+    return links("/live", **{**_of(asked), "q": filter_language.text_of(conditions)})
 
 
 def _of(asked: Asked) -> dict[str, Any]:

@@ -68,6 +68,8 @@ async def beside(
     In the order "newest" those before it, in "oldest" those after it. Raises `InvalidQuery`.
     """
     given = dict(filters)
-    cursor = cursor_after(event, order, make_filter(now=datetime.now(UTC), given=given))
+    cursor = cursor_after(
+        event.event_id, event.tenant_id, order, make_filter(now=datetime.now(UTC), given=given)
+    )
     page = await log.search(**given, order=order, limit=limit + 1, cursor=cursor)
     return page.events

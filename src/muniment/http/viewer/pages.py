@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.types import ControllerRouterHandler
 
 from muniment import filter_language
-from muniment.actions import Category
+from muniment.actions import Activity, Category
 from muniment.counting import Counted
 from muniment.errors import InvalidQuery
 from muniment.event import ActorType, Event, Outcome
@@ -20,12 +20,11 @@ from muniment.formats import body_of
 from muniment.http.access import SCOPE_KEY, Caller, Scope
 from muniment.http.api.asking import Nothing, asks, json_of
 from muniment.http.service import Service
-from muniment.http.viewer.facets import facets_of
+from muniment.http.viewer.facets import facets_of, facets_of_tenants
 from muniment.http.viewer.histogram import histogram_of
 from muniment.http.viewer.rendering import page, tools_of
 from muniment.http.viewer.sentences import Part, plain, sentence_of
 from muniment.http.viewer.trail import PRESETS, Question, Trail, look
-from muniment.query import Activity
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,10 +35,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrailTwin(msgspec.Struct, frozen=True, kw_only=True):
-    """What the page shows, as JSON. `conditions` are what the filter language says in `q`."""
+    """What the page shows, as JSON. `conditions` are what the filter language says in `q`.
+
+    `leaves_readings_out` says that readings of the trail are not among the events: `q` doesn't ask
+    for an activity, category or action.
+    """
 
     q: str
     conditions: dict[str, Any]
+    leaves_readings_out: bool
     tenant_id: str | None
     since: datetime
     until: datetime
@@ -47,6 +51,7 @@ class TrailTwin(msgspec.Struct, frozen=True, kw_only=True):
     counts: Counted
     events: list[Row]
     next_cursor: str | None
+    searched_to: datetime | None
 
 
 class Completions(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +62,7 @@ class Completions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DEPENDENCIES = {"question": asks(Question)}
+_MOST_TENANTS: Final = 200
 _LATEST: Final = datetime.max.replace(microsecond=0, tzinfo=UTC)
 
 
@@ -91,6 +97,7 @@ async def trail_twin(
         TrailTwin(
             q=question.q,
             conditions=found.conditions,
+            leaves_readings_out=found.leaves_readings_out,
             tenant_id=found.tenant_id,
             since=found.since,
             until=found.until,
@@ -104,6 +111,7 @@ async def trail_twin(
                 for event in found.page.events
             ],
             next_cursor=found.page.next_cursor,
+            searched_to=found.page.searched_to,
         )
     )
 
@@ -119,14 +127,19 @@ async def completions(
     caller: NamedDependency[Caller],
     service: NamedDependency[Service],
 ) -> Response[bytes]:
-    """What the search box offers: keys, and the actions that the caller's tenant has events of."""
+    """What the search box offers: keys, and the actions that the caller's tenant has events of.
+
+    Tenants too, but to a caller of all of them alone.
+    """
     del nothing
     log = service.log
     seen = await log.store.actions(caller.tenant(None))
+    tenants = [] if caller.tenant_id else await log.store.counts.tenants(_MOST_TENANTS)
     return json_of(
         Completions(
             keys=list(filter_language.KEYS),
             values={
+                "tenant": tenants,
                 "action": sorted({*seen, *(info.action for info in log.catalogue)}),
                 "category": [category.value for category in Category],
                 "activity": list(get_args(Activity)),
@@ -169,15 +182,25 @@ def _context(
     def asked(q: str) -> str:
         return str(here(q=q, cursor=None))
 
+    def of_tenant(tenant_id: str | None) -> str:
+        conditions = {k: v for k, v in found.conditions.items() if k != "tenant_id"}
+        q = filter_language.text_of(conditions)
+        return str(here(q=q, tenant_id=tenant_id, cursor=None))
+
+    tenants = []
+    if not caller.tenant_id:
+        tenants = facets_of_tenants(found.counted, found.tenant_id, link=of_tenant)
     kept = {k: v for k, v in request.query_params.items() if k not in {"cursor", "lang"}}
     return {
         "found": found,
         "histogram": histogram_of(found.counted, into_bar),
         "zoomed_out": _zoomed_out(found.counted, zoomed),
-        "facets": facets_of(
-            found.counted, found.conditions, catalogue=catalogue, say=say, link=asked
-        ),
+        "facets": [
+            *tenants,
+            *facets_of(found.counted, found.conditions, catalogue=catalogue, say=say, link=asked),
+        ],
         "activities": _activities(found, asked),
+        "readings": _readings(found, asked),
         "presets": [
             (name, here(q=filter_language.text_of(bare), since=name, until=None, cursor=None))
             for name in PRESETS
@@ -212,25 +235,61 @@ def _refused(
     return page(request, "trail_refused.html", context, status=400)
 
 
-def _activities(found: Trail, asked: Any) -> list[tuple[str, int | None, bool, str]]:
-    """People, background, both: their name, count, whether it is shown, and the link."""
+class Tab(msgspec.Struct, frozen=True, kw_only=True):
+    """An activity that can be chosen, or all: how many events it has ("≥" if there may be more)."""
+
+    name: str
+    events: int | None
+    is_exact: bool
+    is_chosen: bool
+    url: str
+
+
+def _activities(found: Trail, asked: Any) -> list[Tab]:
+    """What is going on without saying, and each activity by itself."""
     now = found.conditions.get("activity")
-    facet = found.counted.facets.get("activity")
-    counts = {value.value: value.events for value in facet.values} if facet else {}
-    shown: list[tuple[str, int | None, bool, str]] = []
-    for name in ("all", *get_args(Activity)):
-        conditions = {k: v for k, v in found.conditions.items() if k != "activity"}
-        if name != "all":
-            conditions["activity"] = name
-        is_now = now == (None if name == "all" else name)
-        events = None if name == "all" or (now and not is_now) else counts.get(name, 0)
-        shown.append((name, events, is_now, asked(filter_language.text_of(conditions))))
-    return shown
+    facet = found.counted.facets["activity"]
+    counts = {value.value: value.events for value in facet.values}
+    several = "but" if found.leaves_readings_out else "all"
+    chosen = now[0] if now and len(now) == 1 else several
+    return [
+        Tab(
+            name=name,
+            events=None if name == several else counts.get(name, 0),
+            is_exact=facet.exact,
+            is_chosen=name == chosen,
+            url=asked(_text_of(found, [] if name == several else [name])),
+        )
+        for name in (several, *get_args(Activity))
+    ]
+
+
+def _readings(found: Trail, asked: Any) -> Tab | None:
+    """The readings of the trail that are left out, or shown beside all else; None if neither."""
+    facet = found.counted.facets["activity"]
+    events = sum(value.events for value in facet.values if value.value == "reading")
+    everything = list(get_args(Activity))
+    is_shown = set(found.conditions.get("activity", ())) == set(everything)
+    if not is_shown and not (found.leaves_readings_out and (events or not facet.exact)):
+        return None
+    return Tab(
+        name="shown" if is_shown else "left_out",
+        events=events,
+        is_exact=facet.exact,
+        is_chosen=is_shown,
+        url=asked(_text_of(found, [] if is_shown else everything)),
+    )
+
+
+def _text_of(found: Trail, activity: list[str]) -> str:
+    """The query of the page, asking for these activities instead."""
+    conditions = {k: v for k, v in found.conditions.items() if k != "activity"}
+    return filter_language.text_of({**conditions, "activity": tuple(activity)})
 
 
 def _filters(found: Trail) -> dict[str, Any]:
     """The filters of what is shown, as an export takes them."""
-    filters = {**found.conditions, "tenant_id": found.tenant_id}
+    filters = {**found.asked, "tenant_id": found.tenant_id}
     filters["since"] = found.since.isoformat()
     filters["until"] = found.until.isoformat()
     return {name: value for name, value in filters.items() if value is not None}

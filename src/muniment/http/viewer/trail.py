@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from muniment import filter_language
+from muniment.actions import Activity
 from muniment.counting import Counted
 from muniment.errors import InvalidQuery
 from muniment.event import Event
@@ -21,8 +22,12 @@ PAGE: Final = 50
 BARS: Final = 60
 PRESETS: Final = ("1h", "24h", "7d", "30d", "all")
 DEFAULT_SINCE: Final = "7d"
+WITHOUT_READINGS: Final[tuple[Activity, ...]] = ("people", "background")
+_KINDS: Final = frozenset({"activity", "action", "category"})
 _BUDGET: Final = 0.05
 """Seconds that counting may take for what isn't counted yet; the whole page has 0.15."""
+_SEARCH_BUDGET: Final = 0.5
+"""Seconds that text, and conditions that are seldom true together, are looked for."""
 
 
 class Question(
@@ -42,17 +47,26 @@ class Question(
 class Trail(msgspec.Struct, frozen=True, kw_only=True):
     """What was found in [since, until); the bars of `counted` may begin before and end after that.
 
-    `conditions` are those of `q`; `newest` is a hint where nothing was found.
+    `conditions` are those of `q`, `asked` what was looked for. Where nothing was found `newest` is
+    a hint at the newest such event of another time, and `newest_searched_to` how far back that was
+    looked for, if the time for it ended first.
     """
 
     question: Question
     tenant_id: str | None
     conditions: dict[str, Any]
+    asked: dict[str, Any]
     since: datetime
     until: datetime
     page: Page
     counted: Counted
     newest: Event | None = None
+    newest_searched_to: datetime | None = None
+
+    @property
+    def leaves_readings_out(self) -> bool:
+        """Whether readings of the trail are left out without anybody having said so."""
+        return self.asked != self.conditions
 
     @property
     def preset(self) -> str | None:
@@ -61,6 +75,16 @@ class Trail(msgspec.Struct, frozen=True, kw_only=True):
             return None
         found: str = self.conditions.get("since") or _given(self.question.since) or DEFAULT_SINCE
         return found
+
+
+def leaving_readings_out(conditions: dict[str, Any]) -> dict[str, Any]:
+    """The conditions, and that readings of the trail are not asked for unless one says what is.
+
+    Every look at a page is a reading: without this, the trail would show its readers themselves.
+    """
+    if _KINDS.isdisjoint(conditions):
+        return {**conditions, "activity": list(WITHOUT_READINGS)}
+    return conditions
 
 
 async def look(service: Service, caller: Caller, question: Question) -> Trail:
@@ -74,7 +98,8 @@ async def look(service: Service, caller: Caller, question: Question) -> Trail:
     # What is typed goes before what the page was at.
     since = conditions.get("since") or _given(question.since) or DEFAULT_SINCE
     until = conditions.get("until") or _given(question.until)
-    filters = {**conditions, "tenant_id": tenant_id, "until": until}
+    asked = leaving_readings_out(conditions)
+    filters = {**asked, "tenant_id": tenant_id, "until": until}
     filters["since"] = await _beginning(service, filters) if since == "all" else since
     now = datetime.now(UTC)
     wanted = make_filter(now=now, given=filters)  # list and counts are of the same moment
@@ -82,23 +107,44 @@ async def look(service: Service, caller: Caller, question: Question) -> Trail:
     # Recorded before anything is shown, and so are searches that find nothing.
     _, page, counted = await asyncio.gather(
         service.readings.view(caller, tenant_id, _described(question)),
-        log.search(**filters, order=question.order, limit=PAGE, cursor=_given(question.cursor)),
+        log.search(
+            **filters,
+            order=question.order,
+            limit=PAGE,
+            cursor=_given(question.cursor),
+            budget=_SEARCH_BUDGET,
+        ),
         log.count(**filters, bars=BARS, budget=_BUDGET),
     )
-    newest = None
-    if not page.events and question.cursor is UNSET:
-        wider = await log.search(**{**filters, "since": None, "until": None}, limit=1)
-        newest = wider.events[0] if wider.events else None
+    hint = Page(events=[])
+    if not page.events and page.next_cursor is None and question.cursor is UNSET:
+        hint = await _newest(service, filters)
     return Trail(
         question=question,
         tenant_id=tenant_id,
         conditions=conditions,
+        asked=asked,
         since=wanted.since or counted.since,
         until=wanted.until or now,
         page=page,
         counted=counted,
-        newest=newest,
+        newest=hint.events[0] if hint.events else None,
+        newest_searched_to=hint.searched_to,
     )
+
+
+async def _newest(service: Service, filters: dict[str, Any]) -> Page:
+    """A page of the newest event after or before a range that holds none."""
+    ranges = [(filters["until"], None)] if filters["until"] else []
+    if filters["since"]:
+        ranges.append((None, filters["since"]))
+    found = Page(events=[])
+    for since, until in ranges:
+        asked = {**filters, "since": since, "until": until}
+        found = await service.log.search(**asked, limit=1, budget=_SEARCH_BUDGET)
+        if found.events or found.searched_to:
+            break
+    return found
 
 
 async def _beginning(service: Service, filters: dict[str, Any]) -> datetime | None:

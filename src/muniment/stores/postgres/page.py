@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, cast
+from uuid import UUID
 
 import asyncpg
+import msgspec
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.sql import ClauseElement
 
-from muniment.errors import StoreUnavailable
+from muniment.stores.base import Selection
 
 _DIALECT: Final = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 # An index gives a page at once; a plan that goes by a table's size would read it whole.
@@ -37,18 +39,16 @@ async def run(connection: Any, statement: ClauseElement) -> list[Any]:
     return cast("list[Any]", rows)
 
 
-@asynccontextmanager
-async def turn(turns: asyncio.Semaphore, seconds: float) -> AsyncIterator[None]:
-    """One of the turns there are, waited for so long. Raises `StoreUnavailable`."""
-    try:
-        async with asyncio.timeout(seconds):
-            await turns.acquire()
-    except TimeoutError:
-        raise StoreUnavailable("as many searches are at work as may be; try again") from None
-    try:
-        yield
-    finally:
-        turns.release()
+def native(wanted: Selection) -> Selection:
+    """The selection with its ids as asyncpg takes them."""
+    after, upto = wanted.after, wanted.upto
+    return msgspec.structs.replace(
+        wanted,
+        since_id=None if wanted.since_id is None else UUID(bytes=wanted.since_id),
+        until_id=None if wanted.until_id is None else UUID(bytes=wanted.until_id),
+        after=None if after is None else (UUID(bytes=after[0]), after[1]),
+        upto=None if upto is None else (UUID(bytes=upto[0]), upto[1]),
+    )
 
 
 @asynccontextmanager

@@ -7,18 +7,18 @@ order, so nothing is read past the oldest transaction that is still running.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final, cast
-from uuid import UUID
 
 import asyncpg
 from sqlalchemy import ColumnElement, func
-from sqlalchemy.sql import ClauseElement
 
 from muniment.errors import InvalidConfig, SchemaMismatch, StoreError, UnsafeStore
 from muniment.query import TERM_SEPARATOR
 from muniment.stores.base import (
+    Place,
     SchemaStatus,
     Sealed,
     Selection,
@@ -27,7 +27,7 @@ from muniment.stores.base import (
     StoredEvent,
 )
 from muniment.stores.counts import Facts
-from muniment.stores.plan import Found, native, select_with
+from muniment.stores.plan import Rows, reach_with, select_with
 from muniment.stores.postgres.append import (
     COLUMNS,
     INSERT,
@@ -56,7 +56,7 @@ from muniment.stores.postgres.faults import (
     translate_in_upgrade,
     unreachable,
 )
-from muniment.stores.postgres.page import paging, run, turn
+from muniment.stores.postgres.page import native, paging, run
 from muniment.stores.postgres.sql import (
     COUNTED,
     ENSURE_PARTITION,
@@ -72,9 +72,9 @@ from muniment.stores.postgres.sql import (
 )
 from muniment.stores.postgres.statements import FIND, FIND_FACTS
 from muniment.stores.postgres.trees import PostgresTrees
+from muniment.stores.postgres.turns import Turns
 from muniment.stores.postgres.writer import Writer
 from muniment.stores.schema import POSTGRES_REVISION, POSTGRES_SCHEMA
-from muniment.stores.selecting import Statements
 
 _RETRIES: Final = 3
 _STATEMENTS_KEPT: Final = 100
@@ -111,7 +111,7 @@ class PostgresStore(Store):
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._opening = asyncio.Lock()
         # Searches may take long: what is quick, as knowing callers is, has connections beside them.
-        self._turns = asyncio.Semaphore(max(1, pool_size - 2))
+        self._turns = Turns(max(1, pool_size - 2))
         self._writer = Writer(self._connect, self._check_cluster)
         self._partitions = KnownPartitions()
         self._partitions_at_open = KnownPartitions()
@@ -212,25 +212,29 @@ class PostgresStore(Store):
             return [stored(row) for row in await connection.fetch(GET_MANY, tenant_id, event_ids)]
 
     async def select(self, wanted: Selection) -> list[StoredEvent]:
-        return await self._find(wanted, FIND, stored)
+        async with self._searching(wanted.tenant_id) as rows:
+            return await select_with(rows, FIND, native(wanted), stored)
+
+    async def reach(self, wanted: Selection, candidates: int) -> Place | None:
+        async with self._searching(wanted.tenant_id) as rows:
+            return await reach_with(
+                rows, FIND, native(wanted), candidates, lambda event_id: event_id.bytes
+            )
 
     async def facts(self, wanted: Selection) -> list[Facts]:
-        return await self._find(wanted, FIND_FACTS, lambda row: Facts(row[0], row[1].bytes, row[2]))
+        async with self._searching(wanted.tenant_id) as rows:
+            return await select_with(
+                rows,
+                FIND_FACTS,
+                native(wanted),
+                lambda row: Facts(row[0], row[1].bytes, row[2]),
+            )
 
-    async def _find(
-        self, wanted: Selection, statements: Statements, made: Callable[[Any], Found]
-    ) -> list[Found]:
-        waited = turn(self._turns, self._connect_timeout)
+    @asynccontextmanager
+    async def _searching(self, tenant_id: str | None) -> AsyncIterator[Rows]:
+        waited = self._turns.of(tenant_id, self._connect_timeout)
         async with waited, self._connection() as connection, paging(connection):
-
-            async def fetch(statement: ClauseElement) -> list[Found]:
-                return [made(row) for row in await run(connection, statement)]
-
-            async def count(statement: ClauseElement) -> int:
-                return int((await run(connection, statement))[0][0])
-
-            ours = native(wanted, lambda raw: UUID(bytes=raw))
-            return await select_with(fetch, statements, ours, count)
+            yield partial(run, connection)
 
     async def actions(self, tenant_id: str | None) -> list[str]:
         async with self._connection() as connection, paging(connection):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from muniment.query import TERM_SEPARATOR
-from muniment.stores.counts import ALL_TENANTS, DAY, HOUR, Bars, Cell, Counts, Width
+from muniment.stores.counts import ALL_TENANTS, DAY, HOUR, Bars, Cell, Counts, TenantCell, Width
 from muniment.stores.sqlite.append import transaction
 from muniment.stores.sqlite.insertions import insertions
 
@@ -25,6 +25,24 @@ _CELLS: Final = """
     SELECT (start - :origin) / :bar * :bar + :origin, action, outcome, sum(events)
     FROM muniment_cells
     WHERE tenant_id = :owner AND width = :width AND start >= :since AND start < :until
+    GROUP BY 1, 2, 3
+"""
+# From one tenant to the next by the key, whatever lies between.
+_TENANTS: Final = """
+    WITH RECURSIVE tenants (tenant_id) AS (
+        SELECT min(tenant_id) FROM muniment_cells WHERE tenant_id > ''
+        UNION ALL
+        SELECT (SELECT min(tenant_id) FROM muniment_cells WHERE tenant_id > tenants.tenant_id)
+        FROM tenants WHERE tenants.tenant_id IS NOT NULL
+    )
+"""
+_SOME_TENANTS: Final = f"""
+    {_TENANTS} SELECT tenant_id FROM tenants WHERE tenant_id IS NOT NULL LIMIT :limit
+"""
+_BY_TENANT: Final = f"""
+    {_TENANTS} SELECT tenant_id, action, outcome, sum(events)
+    FROM tenants CROSS JOIN muniment_cells USING (tenant_id)
+    WHERE width = :width AND start >= :since AND start < :until
     GROUP BY 1, 2, 3
 """
 _STATE: Final = "SELECT seq FROM muniment_counts_state"
@@ -73,36 +91,35 @@ class SqliteCounts(Counts):
     async def cells(
         self, tenant_id: str | None, since: int, until: int, width: Width, bars: Bars
     ) -> Sequence[Cell]:
-        def find(connection: sqlite3.Connection) -> list[Cell]:
-            asked = {
-                "owner": ALL_TENANTS if tenant_id is None else tenant_id,
-                "width": width,
-                "since": since,
-                "until": until,
-                "origin": bars.origin,
-                "bar": bars.width,
-            }
-            where = {"tenant": tenant_id, "lowest": _lowest(since), "highest": _lowest(until)}
-            connection.execute("BEGIN")  # for one snapshot
-            try:
-                (start,) = connection.execute(_STATE).fetchone()
-                (last,) = connection.execute("SELECT max(seq) FROM muniment_events").fetchone()
-                counted = connection.execute(_CELLS, asked).fetchall()
-                is_far_behind = tenant_id is not None and (last or 0) - start > _MUCH
-                uncounted = _MUCH_UNCOUNTED if is_far_behind else _UNCOUNTED
-                behind = _tally(connection.execute(uncounted, {"start": start, **where}))
-            finally:
-                connection.execute("COMMIT")
-            pending: Counter[tuple[int, str, str]] = Counter()
-            for (_, hour, action, outcome), events in behind.items():
-                bar = (hour - bars.origin) // bars.width * bars.width + bars.origin
-                pending[bar, action, outcome] += events
-            return [
-                *(Cell(*row) for row in counted),
-                *(Cell(*key, events) for key, events in pending.items()),
-            ]
+        asked = {
+            "owner": ALL_TENANTS if tenant_id is None else tenant_id,
+            "width": width,
+            "since": since,
+            "until": until,
+            "origin": bars.origin,
+            "bar": bars.width,
+        }
+        counted, behind = await self._read(lambda c: _snapshot(c, _CELLS, asked, tenant_id))
+        pending: Counter[tuple[int, str, str]] = Counter()
+        for (_, hour, action, outcome), events in behind.items():
+            bar = (hour - bars.origin) // bars.width * bars.width + bars.origin
+            pending[bar, action, outcome] += events
+        return [
+            *(Cell(*row) for row in counted),
+            *(Cell(*key, events) for key, events in pending.items()),
+        ]
 
-        return await self._read(find)
+    async def by_tenant(self, since: int, until: int, width: Width) -> Sequence[TenantCell]:
+        asked = {"width": width, "since": since, "until": until}
+        counted, behind = await self._read(lambda c: _snapshot(c, _BY_TENANT, asked, None))
+        return [
+            *(TenantCell(*row) for row in counted),
+            *(TenantCell(key[0], *key[2:], events) for key, events in behind.items()),
+        ]
+
+    async def tenants(self, limit: int) -> list[str]:
+        rows = await self._read(lambda c: c.execute(_SOME_TENANTS, {"limit": limit}).fetchall())
+        return [row[0] for row in rows]
 
     async def forget(self) -> None:
         def start_over(connection: sqlite3.Connection) -> None:
@@ -111,6 +128,27 @@ class SqliteCounts(Counts):
                 connection.execute("UPDATE muniment_counts_state SET seq = 1")
 
         await self._write(start_over)
+
+
+def _snapshot(
+    connection: sqlite3.Connection, sql: str, asked: Mapping[str, Any], tenant_id: str | None
+) -> tuple[list[Any], Counter[_Key]]:
+    """What cells say, and what the events of their time that are not counted yet add up to."""
+    where = {
+        "tenant": tenant_id,
+        "lowest": _lowest(asked["since"]),
+        "highest": _lowest(asked["until"]),
+    }
+    connection.execute("BEGIN")
+    try:
+        (start,) = connection.execute(_STATE).fetchone()
+        (last,) = connection.execute("SELECT max(seq) FROM muniment_events").fetchone()
+        counted = connection.execute(sql, asked).fetchall()
+        is_far_behind = tenant_id is not None and (last or 0) - start > _MUCH
+        uncounted = _MUCH_UNCOUNTED if is_far_behind else _UNCOUNTED
+        return counted, _tally(connection.execute(uncounted, {"start": start, **where}))
+    finally:
+        connection.execute("COMMIT")
 
 
 def _gather(connection: sqlite3.Connection, limit: int) -> tuple[int, int, int, Counter[_Key]]:

@@ -26,6 +26,7 @@ from muniment.errors import (
 )
 from muniment.query import TERM_SEPARATOR
 from muniment.stores.base import (
+    Place,
     SchemaStatus,
     Sealed,
     Selection,
@@ -35,7 +36,7 @@ from muniment.stores.base import (
 )
 from muniment.stores.borrowed import driver_connection
 from muniment.stores.counts import Facts
-from muniment.stores.plan import select_with
+from muniment.stores.plan import reach_with, select_with
 from muniment.stores.schema import EVERY_EVENT, SQLITE_PREFIX, SQLITE_REVISION
 from muniment.stores.sqlite.append import STORED, append, append_one, blob, index, stored
 from muniment.stores.sqlite.connections import Connections
@@ -139,13 +140,13 @@ class SqliteStore(Store):
         return await self._read(find)
 
     async def select(self, wanted: Selection) -> list[StoredEvent]:
-        return await select_with(self._fetch, FIND, wanted, self._count)
+        return await select_with(self._rows, FIND, wanted, stored)
+
+    async def reach(self, wanted: Selection, candidates: int) -> Place | None:
+        return await reach_with(self._rows, FIND, wanted, candidates, bytes)
 
     async def facts(self, wanted: Selection) -> list[Facts]:
-        async def fetch(statement: ClauseElement) -> list[Facts]:
-            return [Facts(*row) for row in await self._rows(statement)]
-
-        return await select_with(fetch, FIND_FACTS, wanted, self._count)
+        return await select_with(self._rows, FIND_FACTS, wanted, lambda row: Facts(*row))
 
     async def actions(self, tenant_id: str | None) -> list[str]:
         rows = await self._rows(FIND.actions(tenant_id, _action_of))
@@ -281,12 +282,6 @@ class SqliteStore(Store):
         params = compiled.params
         values = [params[name] for name in names]
         return await self._read(lambda c: c.execute(str(compiled), values).fetchall())
-
-    async def _fetch(self, statement: ClauseElement) -> list[StoredEvent]:
-        return [stored(row) for row in await self._rows(statement)]
-
-    async def _count(self, statement: ClauseElement) -> int:
-        return int((await self._rows(statement))[0][0])
 
     async def _run(
         self,

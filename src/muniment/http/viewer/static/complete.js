@@ -4,6 +4,17 @@
 const MOST = 12;
 const PLAIN = /^[^\s"]+$/;
 
+/** Puts tenants into the list that the field beside the search box offers. */
+function offerTenants(tenants) {
+  document.querySelector("datalist#tenants")?.replaceChildren(
+    ...tenants.map((tenant) => {
+      const option = document.createElement("option");
+      option.value = tenant;
+      return option;
+    }),
+  );
+}
+
 /** Sets the search box in `field` to work; `data-complete` is where the choices come from. */
 export function startCompletion(field) {
   if (field === null) return;
@@ -26,6 +37,7 @@ export function startCompletion(field) {
       const shown = document.querySelectorAll(`[aria-labelledby="facet-${name}"] [data-value]`);
       known.values[name] = [...shown].map((each) => each.dataset.value);
     }
+    offerTenants(known.values.tenant ?? []);
   }
 
   /** The word that the cursor stands in: where it begins, and what stands before the cursor. */
@@ -92,6 +104,7 @@ export function startCompletion(field) {
     if (document.activeElement === input) show(choices(word().text));
   }
 
+  document.querySelector("input[list='tenants']")?.addEventListener("focus", load);
   input.addEventListener("input", update);
   input.addEventListener("blur", () => show([]));
   input.addEventListener("keydown", (event) => {

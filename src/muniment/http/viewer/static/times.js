@@ -10,6 +10,7 @@ const steps = [
 ];
 const zones = { local: undefined, utc: "UTC" };
 const made = new Map();
+const HOUR = 3_600_000;
 
 function format(zone, parts) {
   const key = `${zone} ${parts}`;
@@ -60,8 +61,9 @@ export function showTimes(below) {
     const form = element.dataset.form;
     element.title = zone === "utc" ? utc : `${whole} · ${utc}`;
     if (form === "short") {
-      element.textContent = ago(moment.getTime());
-      element.dataset.exact = format(zone, "day time").format(moment);
+      const since = Date.now() - moment.getTime();
+      element.dataset.exact = brief(zone, moment);
+      element.textContent = since >= 0 && since < HOUR ? ago(moment.getTime()) : element.dataset.exact;
     }
     else if (form === "time") element.textContent = timeOfDay(zone, moment);
     else if (form === "zones") element.textContent = zone === "utc" ? utc : `${whole} (${utc})`;
