@@ -107,7 +107,7 @@ async def test_a_body_that_trickles_is_cut_off(sqlite_url: str) -> None:
 async def test_a_body_that_comes_steadily_may_take_its_time(sqlite_url: str) -> None:
     """Each 16 KiB buys a second, so that a long body is not cut off for being long."""
     chunks = [b"x" * 16_384] * 5
-    assert await _limited(sqlite_url, chunks, patience=0.2, pause=0.1, ends=True) == 200
+    assert await _limited(sqlite_url, chunks, patience=1.0, pause=0.3, ends=True) == 200
 
 
 async def _limited(

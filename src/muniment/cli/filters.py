@@ -25,8 +25,9 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--category",
+        metavar="CATEGORY",
         type=click.Choice([category.value for category in Category]),
-        help="Actions of this kind.",
+        help=f"Actions of this kind: {', '.join(Category)}.",
     ),
     click.option(
         "--activity",

@@ -38,6 +38,8 @@ _MOST_UNFINISHED: Final = 5
 _LIFETIME: Final = 3600.0
 _SWEPT_EVERY: Final = 300.0
 _PAGE: Final = 1_000
+_PAGE_SECONDS: Final = 2.0
+"""How long a page may take to be found, for others to have a turn."""
 _TOLD_EVERY: Final = 0.5
 _BEAT: Final = 5.0
 _DEAD_AFTER: Final = 60.0
@@ -199,7 +201,11 @@ class Exports:
                 file.write(csv_of([COLUMNS]))
             while True:
                 page = await self._log.search(
-                    **filters, order="oldest", limit=pace.size, cursor=cursor
+                    **filters,
+                    order="oldest",
+                    limit=pace.size,
+                    cursor=cursor,
+                    budget=_PAGE_SECONDS,
                 )
                 rows = csv_of(map(cells_of, page.events)) if is_csv else jsonl_of(page.events)
                 await asyncio.to_thread(file.write, rows)

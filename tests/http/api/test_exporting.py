@@ -11,41 +11,12 @@ from typing import Any
 
 import pytest
 
-from muniment import Event
 from muniment.http import exports
 from muniment.http.access import Scope
 from muniment.http.exports import Exports
 from muniment.keys import SigningKey
 from tests.http.api.calling import Api, running, until
-
-_PATIENCE = 20.0
-
-
-async def _begin(
-    api: Api, format: str, headers: dict[str, str] | None = None, **filters: Any
-) -> str:
-    """The path of a new export."""
-    wanted = {"format": format, "filters": filters}
-    begun = await api.call("POST", "/v1/exports", json=wanted, headers=headers or {})
-    assert begun.status_code == 202, begun.text
-    return f"/v1/{begun.headers['Location']}"
-
-
-async def _ended(api: Api, path: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
-    """What is said of an export once it is neither waiting nor running."""
-    async with asyncio.timeout(_PATIENCE):
-        while True:
-            found: dict[str, Any] = (await api.get(path, headers=headers or {})).json()
-            if found["state"] not in {"waiting", "running"}:
-                return found
-            await asyncio.sleep(0.01)
-
-
-async def _record(api: Api, count: int, tenant_id: str = "acme") -> list[str]:
-    receipts = await api.log.record_many(
-        [Event(action="login", tenant_id=tenant_id, details={"n": n}) for n in range(count)]
-    )
-    return [receipt.event_id for receipt in receipts]
+from tests.http.api.exported import begin, once_ended, record
 
 
 class _Gate:
@@ -76,9 +47,9 @@ def gate(api: Api, monkeypatch: pytest.MonkeyPatch) -> _Gate:
 
 async def test_a_jsonl_export_holds_what_was_found(api: Api) -> None:
     """Its file has the stored bodies, oldest first, one a line, and its size is told before."""
-    ids = await _record(api, 1_203)
-    path = await _begin(api, "jsonl", action=["login"])
-    ended = await _ended(api, path)
+    ids = await record(api, 1_203)
+    path = await begin(api, "jsonl", action=["login"])
+    ended = await once_ended(api, path)
     file = await api.get(f"{path}/file")
     lines = file.text.splitlines()
     assert [json.loads(line)["event_id"] for line in lines] == sorted(ids)
@@ -91,9 +62,9 @@ async def test_a_jsonl_export_holds_what_was_found(api: Api) -> None:
 
 async def test_a_csv_export_has_a_header_and_rows(api: Api) -> None:
     """CSV is the same table that a stream of a search is."""
-    await _record(api, 3)
-    path = await _begin(api, "csv", action=["login"])
-    await _ended(api, path)
+    await record(api, 3)
+    path = await begin(api, "csv", action=["login"])
+    await once_ended(api, path)
     rows = list(csv.DictReader(io.StringIO((await api.get(f"{path}/file")).text)))
     assert [row["tenant_id"] for row in rows] == ["acme"] * 3
 
@@ -102,8 +73,8 @@ async def test_an_evidence_export_is_an_evidence_file(api: Api) -> None:
     """It is what `export_evidence` writes, and its progress ends at its total."""
     receipt = await api.log.record("login", tenant_id="acme")
     await api.log.await_published(receipt)
-    path = await _begin(api, "evidence", tenant_id="acme", action=["login"])
-    ended = await _ended(api, path)
+    path = await begin(api, "evidence", tenant_id="acme", action=["login"])
+    ended = await once_ended(api, path)
     file = await api.get(f"{path}/file")
     assert (ended["state"], ended["events"]) == ("done", 1)
     assert ended["done"] == ended["total"] > 0
@@ -112,9 +83,9 @@ async def test_an_evidence_export_is_an_evidence_file(api: Api) -> None:
 
 async def test_a_file_is_saved_not_shown(api: Api) -> None:
     """Whatever is in it, a browser neither renders it nor guesses at it."""
-    await _record(api, 1)
-    path = await _begin(api, "csv")
-    await _ended(api, path)
+    await record(api, 1)
+    path = await begin(api, "csv")
+    await once_ended(api, path)
     headers = (await api.get(f"{path}/file")).headers
     assert headers["Content-Disposition"].startswith('attachment; filename="muniment-')
     assert (headers["X-Content-Type-Options"], headers["Content-Type"][:8]) == (
@@ -125,9 +96,9 @@ async def test_a_file_is_saved_not_shown(api: Api) -> None:
 
 async def test_a_download_is_recorded(api: Api) -> None:
     """Each one leaves an `audit.export` of the tenant, durable before the first byte goes."""
-    await _record(api, 1)
-    path = await _begin(api, "jsonl", tenant_id="acme")
-    await _ended(api, path)
+    await record(api, 1)
+    path = await begin(api, "jsonl", tenant_id="acme")
+    await once_ended(api, path)
     before = await api.log.search(action="audit.export")
     async with api.stream(f"{path}/file"):
         during = await api.log.search(action="audit.export", tenant_id="acme")
@@ -173,10 +144,10 @@ async def test_another_media_type_is_refused(api: Api) -> None:
 
 async def test_exports_are_their_callers_own(api: Api) -> None:
     """To another credential, of the same tenant or not, they are not there."""
-    await _record(api, 1)
+    await record(api, 1)
     mine = await api.token(Scope.EXPORT, tenant_id="acme")
-    path = await _begin(api, "jsonl", headers=mine)
-    await _ended(api, path, mine)
+    path = await begin(api, "jsonl", headers=mine)
+    await once_ended(api, path, mine)
     for tenant_id in ("acme", "globex"):
         other = await api.token(Scope.EXPORT, tenant_id=tenant_id)
         statuses = [
@@ -189,30 +160,42 @@ async def test_exports_are_their_callers_own(api: Api) -> None:
 
 async def test_an_export_is_of_the_callers_tenant(api: Api) -> None:
     """A bound credential gets its own tenant's events, and a 403 for asking for another's."""
-    await _record(api, 2)
-    await _record(api, 3, "globex")
+    await record(api, 2)
+    await record(api, 3, "globex")
     bound = await api.token(Scope.EXPORT, tenant_id="globex")
-    path = await _begin(api, "jsonl", headers=bound, action=["login"])
+    path = await begin(api, "jsonl", headers=bound, action=["login"])
     other = {"format": "jsonl", "filters": {"tenant_id": "acme"}}
     refused = await api.call("POST", "/v1/exports", json=other, headers=bound)
-    assert ((await _ended(api, path, bound))["events"], refused.status_code) == (3, 403)
+    assert ((await once_ended(api, path, bound))["events"], refused.status_code) == (3, 403)
 
 
 async def test_only_so_many_are_made_at_once(api: Api, gate: _Gate) -> None:
     """Two are at work, the others wait for their turn, and all are done in the end."""
     callers = [await api.token(Scope.EXPORT) for _ in range(4)]
-    paths = [await _begin(api, "jsonl", caller) for caller in callers]
+    paths = [await begin(api, "jsonl", caller) for caller in callers]
     begun = list(zip(paths, callers, strict=True))
     await gate.has(2)
     states = sorted([(await api.get(path, headers=own)).json()["state"] for path, own in begun])
     gate.opened.set()
-    ended = {(await _ended(api, path, own))["state"] for path, own in begun}
+    ended = {(await once_ended(api, path, own))["state"] for path, own in begun}
     assert (states, ended) == (["running", "running", "waiting", "waiting"], {"done"})
+
+
+async def test_what_happens_after_it_was_asked_for_is_not_in_an_export(
+    api: Api, gate: _Gate
+) -> None:
+    """On a log where more happens all the time, an export of all of it has an end."""
+    ids = await record(api, 3)
+    path = await begin(api, "jsonl")
+    await gate.has(1)
+    await record(api, 3)
+    gate.opened.set()
+    assert (await once_ended(api, path))["events"] == len(ids)
 
 
 async def test_a_file_that_is_not_there_yet_is_told(api: Api, gate: _Gate) -> None:
     """A 409 says how far the export is."""
-    path = await _begin(api, "jsonl")
+    path = await begin(api, "jsonl")
     found = await api.get(f"{path}/file")
     gate.opened.set()
     assert (found.status_code, found.json()["type"]) == (409, "urn:muniment:problem:not-done")
@@ -220,7 +203,7 @@ async def test_a_file_that_is_not_there_yet_is_told(api: Api, gate: _Gate) -> No
 
 async def test_deleting_ends_what_is_at_work(api: Api, gate: _Gate) -> None:
     """The export and its file are gone at once, and nothing goes on making it."""
-    path = await _begin(api, "jsonl")
+    path = await begin(api, "jsonl")
     await gate.has(1)
     deleted = await api.call("DELETE", path)
     assert (deleted.status_code, (await api.get(path)).status_code) == (204, 404)
@@ -232,7 +215,7 @@ async def test_deleting_in_another_worker_ends_it_too(
 ) -> None:
     """Workers that share a directory answer for each other's exports."""
     monkeypatch.setattr(exports, "_TOLD_EVERY", 0.0)
-    path = await _begin(api, "jsonl")
+    path = await begin(api, "jsonl")
     await gate.has(1)
     other = Exports(api.log, str(api.service.exports.place))
     caller = await _caller(api)
@@ -243,8 +226,8 @@ async def test_deleting_in_another_worker_ends_it_too(
 
 async def test_what_fails_says_why(api: Api) -> None:
     """A failed export keeps its problem, and no part of a file."""
-    path = await _begin(api, "evidence", tenant_id="nobody")
-    ended = await _ended(api, path)
+    path = await begin(api, "evidence", tenant_id="nobody")
+    ended = await once_ended(api, path)
     assert (ended["state"], ended["problem"]["type"]) == (
         "failed",
         "urn:muniment:problem:not-published",
@@ -255,7 +238,7 @@ async def test_an_export_of_a_dead_worker_is_told(
     api: Api, gate: _Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody waits for ever for what nobody makes any longer."""
-    path = await _begin(api, "jsonl")
+    path = await begin(api, "jsonl")
     await gate.has(1)
     monkeypatch.setattr(exports, "_DEAD_AFTER", -1.0)
     assert (await api.get(path)).json()["state"] == "failed"
@@ -268,8 +251,8 @@ async def test_finished_exports_give_way_to_new_ones(
     monkeypatch.setattr(exports, "_KEPT", 2)
     paths = []
     for _ in range(3):
-        paths.append(await _begin(api, "jsonl"))
-        await _ended(api, paths[-1])
+        paths.append(await begin(api, "jsonl"))
+        await once_ended(api, paths[-1])
     assert [(await api.get(path)).status_code for path in paths] == [404, 200, 200]
 
 
@@ -278,7 +261,7 @@ async def test_too_many_unfinished_exports_are_refused(
 ) -> None:
     """Work that waits is bounded: beyond that it is 429 with Retry-After."""
     monkeypatch.setattr(exports, "_KEPT", 1)
-    await _begin(api, "jsonl")
+    await begin(api, "jsonl")
     found = await api.call("POST", "/v1/exports", json={"format": "jsonl"})
     gate.opened.set()
     assert (found.status_code, "Retry-After" in found.headers) == (429, True)
@@ -287,7 +270,7 @@ async def test_too_many_unfinished_exports_are_refused(
 async def test_exports_are_deleted_after_a_time(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was exported does not lie about."""
     monkeypatch.setattr(exports, "_LIFETIME", 0.05)
-    path = await _begin(api, "jsonl")
+    path = await begin(api, "jsonl")
     await until(lambda: not list(api.service.exports.place.iterdir()))
     assert (await api.get(path)).status_code == 404
 
@@ -295,7 +278,7 @@ async def test_exports_are_deleted_after_a_time(api: Api, monkeypatch: pytest.Mo
 async def test_shutting_down_leaves_no_file(sqlite_url: str) -> None:
     """Unless a directory was given to keep them in, all goes with the service."""
     async with running(sqlite_url) as api:
-        await _ended(api, await _begin(api, "jsonl"))
+        await once_ended(api, await begin(api, "jsonl"))
         place = api.service.exports.place
         assert list(place.iterdir())
     assert not place.exists()
@@ -304,7 +287,7 @@ async def test_shutting_down_leaves_no_file(sqlite_url: str) -> None:
 async def test_files_are_their_owners_only(sqlite_url: str, tmp_path: Path) -> None:
     """Nobody else on the machine reads them."""
     async with running(sqlite_url, export_directory=str(tmp_path / "exports")) as api:
-        await _ended(api, await _begin(api, "jsonl"))
+        await once_ended(api, await begin(api, "jsonl"))
         modes = {path.stat().st_mode & 0o077 for path in (tmp_path / "exports").iterdir()}
     assert (modes, (tmp_path / "exports").stat().st_mode & 0o077) == ({0}, 0)
 
@@ -316,7 +299,7 @@ async def test_evidence_is_its_owners_only(sqlite_url: str, tmp_path: Path) -> N
     shared = str(tmp_path / "exports")
     async with running(sqlite_url, signing_keys=[key], export_directory=shared) as api:
         await api.log.await_published(await api.log.record("login", tenant_id="acme"))
-        await _ended(api, await _begin(api, "evidence", tenant_id="acme"))
+        await once_ended(api, await begin(api, "evidence", tenant_id="acme"))
         found = {path.suffixes[-1]: path for path in (tmp_path / "exports").iterdir()}
     assert found.keys() == {".json", ".jsonl"}
     assert found[".jsonl"].stat().st_mode & 0o077 == 0
@@ -327,10 +310,10 @@ async def test_a_tenant_takes_no_room_of_another(api: Api, monkeypatch: pytest.M
     monkeypatch.setattr(exports, "_KEPT", 2)
     acme = await api.token(Scope.EXPORT, tenant_id="acme")
     globex = await api.token(Scope.EXPORT, tenant_id="globex")
-    path = await _begin(api, "jsonl", acme)
-    await _ended(api, path, acme)
+    path = await begin(api, "jsonl", acme)
+    await once_ended(api, path, acme)
     for _ in range(3):
-        await _ended(api, await _begin(api, "jsonl", globex), globex)
+        await once_ended(api, await begin(api, "jsonl", globex), globex)
     assert (await api.get(path, headers=acme)).status_code == 200
 
 
@@ -354,14 +337,14 @@ async def test_exports_of_one_tenant_do_not_hold_up_anothers(api: Api, gate: _Ga
     """Two are made at a time, and one for each tenant."""
     acme = await api.token(Scope.EXPORT, tenant_id="acme")
     globex = await api.token(Scope.EXPORT, tenant_id="globex")
-    paths = [await _begin(api, "jsonl", acme) for _ in range(3)]
-    other = await _begin(api, "jsonl", globex)
+    paths = [await begin(api, "jsonl", acme) for _ in range(3)]
+    other = await begin(api, "jsonl", globex)
     await gate.has(2)
     states = [(await api.get(path, headers=acme)).json()["state"] for path in paths]
     states.append((await api.get(other, headers=globex)).json()["state"])
     gate.opened.set()
     for path in paths:
-        await _ended(api, path, acme)
+        await once_ended(api, path, acme)
     assert states == ["running", "waiting", "waiting", "running"]
 
 
@@ -369,8 +352,8 @@ async def test_what_a_power_cut_left_is_in_nobodys_way(sqlite_url: str, tmp_path
     """A state without content is none; the exports of the others are listed."""
     (tmp_path / f"{uuid.uuid4()}.json").touch()
     async with running(sqlite_url, export_directory=str(tmp_path)) as api:
-        path = await _begin(api, "jsonl")
-        await _ended(api, path)
+        path = await begin(api, "jsonl")
+        await once_ended(api, path)
         listed = (await api.get("/v1/exports")).json()["exports"]
     assert [export["export_id"] for export in listed] == [path.rpartition("/")[2]]
 
@@ -379,7 +362,7 @@ async def test_what_a_service_left_is_deleted_by_the_next(sqlite_url: str, tmp_p
     """An export outlives its service in a directory that was given, but not its hour."""
     place = tmp_path / "exports"
     async with running(sqlite_url, export_directory=str(place)) as api:
-        await _ended(api, await _begin(api, "jsonl"))
+        await once_ended(api, await begin(api, "jsonl"))
     _grow_old(place)
     (place / "somebody's.csv").touch()
     async with running(sqlite_url, export_directory=str(place)):

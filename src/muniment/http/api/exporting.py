@@ -63,7 +63,11 @@ async def begin_export(
     wanted = await read_json(request, NewExport)
     filters = wanted.filters.arguments()
     filters["tenant_id"] = caller.tenant(filters.get("tenant_id"))
-    make_filter(now=utc_now(), given=filters)
+    now = utc_now()
+    make_filter(now=now, given=filters)
+    if wanted.format != "evidence" and filters.get("until") is None:
+        # Where more happens all the time, an export of all of it would never end.
+        filters["until"] = now.isoformat()
     if wanted.format == "evidence" and filters["tenant_id"] is None:
         raise InvalidQuery("filters.tenant_id", "is needed: evidence is of one tenant's trail")
     export = service.exports.begin(caller, wanted, filters)

@@ -25,6 +25,8 @@ from muniment.http.viewer.sentences import Part, plain, sentence_of
 from muniment.http.viewer.trail import WITHOUT_READINGS, Question, leaving_readings_out
 
 _AT_FIRST: Final = 25
+_BUDGET: Final = 0.5
+"""Seconds that it may take to find what is shown at first."""
 _KEPT: Final = 500
 """Events that the page holds; and as many that wait while it is paused."""
 
@@ -159,7 +161,7 @@ async def _newest(asked: Asked, caller: Caller, service: Service) -> list[Event]
     filters["tenant_id"] = tenant_id = caller.tenant(given)
     shown = {name: value for name, value in filters.items() if value is not None}
     await service.readings.view(caller, tenant_id, {"what": "tail", "filters": shown})
-    return (await service.log.search(**filters, limit=_AT_FIRST)).events
+    return (await service.log.search(**filters, limit=_AT_FIRST, budget=_BUDGET)).events
 
 
 def _shower(
