@@ -29,6 +29,7 @@ MAX_DEPTH: Final = 64
 MAX_DETAILS_BYTES: Final = 256 * 1024
 MAX_BODY_BYTES: Final = 1024 * 1024
 _MANY_VALUES: Final = 100_000
+_TOO_DEEP: Final = f"is nested over {MAX_DEPTH} levels"
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _decode = msgspec.json.Decoder(Event).decode
@@ -130,7 +131,7 @@ def plain(value: Any, path: str, room: Iterator[int], depth: int = 0) -> Any:
             return value
         raise InvalidEvent(path, f"is {value}, which JSON can't hold; give it as a string or null")
     if depth >= MAX_DEPTH:
-        raise InvalidEvent(path[:200], f"is nested over {MAX_DEPTH} levels (or contains itself)")
+        raise InvalidEvent(path[:200], f"{_TOO_DEEP} (or contains itself)")
     if isinstance(value, Mapping):
         return {
             _key(key, path): plain(item, f"{path}.{key}", room, depth + 1)
@@ -245,29 +246,39 @@ def _change_values(event: Event) -> list[Any]:
 
 
 def as_given(event: Event) -> Event:
-    """A decoded event with the floats that it was given with."""
+    """A decoded event with the floats that it was given with.
+
+    Raises `InvalidEvent` for details or changes nested over 64 levels, as `encode` would.
+    """
     if _agrees(event.details) and (not event.changes or _changes_agree(event)):
         return event
     return msgspec.structs.replace(
         event,
-        details=_as_written(event.details),
+        details=_as_written(event.details, "details"),
         changes=tuple(
-            msgspec.structs.replace(c, old=_as_written(c.old), new=_as_written(c.new))
-            for c in event.changes
+            msgspec.structs.replace(
+                change,
+                old=_as_written(change.old, f"changes[{n}].old"),
+                new=_as_written(change.new, f"changes[{n}].new"),
+            )
+            for n, change in enumerate(event.changes)
         ),
     )
 
 
-def _as_written(value: Any) -> Any:
+def _as_written(value: Any, field: str, depth: int = 0) -> Any:
     """A decoded value with its big floats: RFC 8785 prints 1e17 as an integer is printed.
 
     An integer that no float stands for stays one, to be refused as it would be from a caller.
     """
-    if type(value) is dict:
-        return {key: _as_written(item) for key, item in value.items()}
-    if type(value) is list:
-        return [_as_written(item) for item in value]
-    if type(value) is int and MAX_SAFE_INTEGER < abs(value) < 10**21:
+    kind = type(value)
+    if kind is dict or kind is list:
+        if depth == MAX_DEPTH:
+            raise InvalidEvent(field, _TOO_DEEP)
+        if kind is dict:
+            return {key: _as_written(item, field, depth + 1) for key, item in value.items()}
+        return [_as_written(item, field, depth + 1) for item in value]
+    if kind is int and MAX_SAFE_INTEGER < abs(value) < 10**21:
         return float(value) if ecmascript_number(float(value)) == str(value) else value
     return value
 

@@ -71,6 +71,7 @@ async def test_a_bad_event_loses_no_good_one(api: Api) -> None:
         5: b'{"action":"\xff"}',
         7: b"[" * 5_000,
         8: b'{"action":"a","details":{"n":' + b"9" * 400 + b"}}",
+        9: b'{"action":"a","details":{"n":' + b"[" * 500 + b"]" * 500 + b"}}",
         11: b'{"action":"x","colour":1}',
     }
     lines = [bad.get(n, b'{"action":"good"}') for n in range(12)]
@@ -78,10 +79,28 @@ async def test_a_bad_event_loses_no_good_one(api: Api) -> None:
     told = answer.json()
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
-    assert (told["recorded"], told["refused"], told["whole"]) == (6, 6, True)
+    assert (told["recorded"], told["refused"], told["whole"]) == (5, 7, True)
     assert [problem["index"] for problem in told["problems"]] == list(bad)
     assert told["problems"][0]["field"] == "action"
-    assert (await stored_actions(api)).count("good") == 6
+    assert (await stored_actions(api)).count("good") == 5
+
+
+async def test_receipts_stand_where_their_events_do(api: Api) -> None:
+    """Null is the place of one that was refused, so that a client knows which ones are recorded."""
+    body = b'{"action":"a"}\nnope\n{"action":"b"}'
+    receipts = (await post_batch(api, body, query="?receipts=true")).json()["receipts"]
+    assert [None if each is None else each["durable_in"] for each in receipts] == [
+        "store",
+        None,
+        "store",
+    ]
+
+
+async def test_a_batch_has_no_key(api: Api) -> None:
+    """A key is of one event: that the header would do nothing is said, and nothing is recorded."""
+    answer = await post_batch(api, b'{"action":"a"}', {"Idempotency-Key": "k"})
+    assert (answer.status_code, answer.json()["field"]) == (400, "Idempotency-Key")
+    assert await stored_actions(api) == []
 
 
 async def test_no_more_than_a_hundred_problems_are_told(api: Api) -> None:

@@ -98,6 +98,12 @@ async def test_another_event_under_the_same_key_is_a_conflict(api: Api) -> None:
         (b'{"action":"\\ud800"}', "event"),
         (b'{"action":"a","details":' + b'{"a":' * 5000 + b"1" + b"}" * 5001, "event"),
         (b'{"action":"a","details":' + b'{"a":' * 70 + b"1" + b"}" * 71, None),
+        (b'{"action":"a","details":' + b'{"a":' * 500 + b"1" + b"}" * 501, None),
+        (b'{"action":"a","details":{"a":' + b"[" * 500 + b"]" * 500 + b"}}", None),
+        (
+            b'{"action":"a","changes":[{"field":"f","new":' + b"[" * 500 + b"]" * 500 + b"}]}",
+            None,
+        ),
         (b'{"action":"a","details":{"n":9007199254740993}}', "details.n"),
         (b'{"action":"a","details":{"n":1e999}}', None),
         (b'{"action":"a","details":{"n":' + b"1" * 5000 + b"}}", None),

@@ -30,14 +30,14 @@ _TOO_LONG: Final = InvalidEvent("event", "is over the bytes that one event may h
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a batch: `recorded` events are new, `already` were there before.
 
-    Both are in the store; `spooled` ones are durable beside it, and follow. `receipts` are those of
-    all of them, in their order, if they were asked for.
+    Both are in the store; `spooled` ones are durable beside it, and follow. `receipts` are there if
+    they were asked for: one for each event of the batch, at its place; null is one that was refused.
     """
 
     recorded: int
     already: int
     spooled: int
-    receipts: list[Receipt] | UnsetType = UNSET
+    receipts: list[Receipt | None] | UnsetType = UNSET
 
 
 class BatchProblem(Problem, frozen=True, kw_only=True):
@@ -53,7 +53,7 @@ class BatchProblem(Problem, frozen=True, kw_only=True):
     refused: int
     whole: bool
     problems: list[Problem]
-    receipts: list[Receipt] | UnsetType = UNSET
+    receipts: list[Receipt | None] | UnsetType = UNSET
 
 
 class _Piece:
@@ -92,7 +92,7 @@ class Batch:
         self._recorded = self._already = self._spooled = self._refused = 0
         self._problems: list[Problem] = []
         self._statuses: set[int] = set()
-        self._receipts: list[Receipt] | UnsetType = [] if with_receipts else UNSET
+        self._receipts: dict[int, Receipt] | None = {} if with_receipts else None
 
     async def take(self, found: Sequence[bytes | None]) -> None:
         """Record these events; None is one that was too long.
@@ -120,7 +120,7 @@ class Batch:
             recorded=self._recorded,
             already=self._already,
             spooled=self._spooled,
-            receipts=self._receipts,
+            receipts=self._listed(),
         )
 
     def refusal(self, broken_off: Refusal | None = None) -> Refusal | None:
@@ -149,8 +149,8 @@ class Batch:
             spooled=self._spooled,
             refused=self._refused,
             whole=broken_off is None,
-            problems=self._problems,
-            receipts=self._receipts,
+            problems=sorted(self._problems, key=_index_of),
+            receipts=self._listed(),
         )
         return refusal
 
@@ -174,7 +174,7 @@ class Batch:
         if commit is None:
             return
         placements = await asyncio.shield(commit)
-        if self._receipts is UNSET and (new := placements.count(STORED)) == len(placements):
+        if self._receipts is None and (new := placements.count(STORED)) == len(placements):
             self._recorded += new
             return
         piece = self._committing
@@ -188,8 +188,13 @@ class Batch:
                 self._spooled += 1
             else:
                 self._recorded += 1
-            if self._receipts is not UNSET:
-                self._receipts.append(receipt_for(event, placed))
+            if self._receipts is not None:
+                self._receipts[index] = receipt_for(event, placed)
+
+    def _listed(self) -> list[Receipt | None] | UnsetType:
+        if self._receipts is None:
+            return UNSET
+        return [self._receipts.get(index) for index in range(self._taken)]
 
     def _refuse(self, index: int, error: Exception) -> None:
         problem = refusal_of(error).problem
@@ -197,3 +202,7 @@ class Batch:
         self._statuses.add(problem.status)
         if len(self._problems) < _MOST_PROBLEMS:
             self._problems.append(msgspec.structs.replace(problem, index=index))
+
+
+def _index_of(problem: Problem) -> int:
+    return -1 if problem.index is None else problem.index

@@ -65,7 +65,7 @@ async def record_event(request: Request[Any, Any, Any]) -> Response[bytes]:
     read_query(request.scope["query_string"], Nothing)
     media_type_of(request, (JSON,))
     raw = await body_of(request, service.settings.max_event_bytes)
-    event = event_of(raw, caller.tenant_id, request.headers.get(_KEY))
+    event = event_of(raw, caller.tenant_id, _key_of(request))
     sealed = service.log.sealer.seal_decoded(event)
     (placed,) = await service.log.record_sealed((sealed,))
     receipt = receipt_for(sealed, placed)
@@ -104,6 +104,13 @@ async def record_batch(request: Request[Any, Any, Any]) -> Response[bytes]:
     service: Service = request.app.state.service
     caller = await caller_of(request)
     asked = read_query(request.scope["query_string"], WithReceipts)
+    if _KEY in request.headers:
+        raise Refusal(
+            400,
+            "misplaced-key",
+            f"{_KEY}: is for a single event; give each event of a batch an idempotency_key.",
+            field=_KEY,
+        )
     media_type = media_type_of(request, (JSON, NDJSON))
     settings = service.settings
     framing = (Lines if media_type == NDJSON else Elements)(settings.max_event_bytes)
@@ -126,6 +133,14 @@ async def record_batch(request: Request[Any, Any, Any]) -> Response[bytes]:
         raise refused
     recorded = batch.recorded()
     return json_of(recorded, HTTPStatus.ACCEPTED if recorded.spooled else HTTPStatus.OK)
+
+
+def _key_of(request: Request[Any, Any, Any]) -> str | None:
+    """The key in the header. Raises a 400 for two that differ."""
+    keys = set(request.headers.getall(_KEY, []))
+    if len(keys) > 1:
+        raise Refusal(400, "two-keys", f"{_KEY}: is there twice, and differs.", field=_KEY)
+    return keys.pop() if keys else None
 
 
 ROUTES: tuple[ControllerRouterHandler, ...] = (record_event, record_batch)
