@@ -128,7 +128,7 @@ def test_a_body_is_one_line() -> None:
         (b'{"action":"x","context":{"ip":5}}', "context.ip"),
         (b'{"action":"x","details":[]}', "details"),
         (b'{"action":"x","details":' + b'{"a":' * 3000 + b"1" + b"}" * 3001, "event"),
-        (b'{"action":"x","details":{"a":' + b"[" * 900 + b"1.0" + b"]" * 900 + b"}}", "event"),
+        (b'{"action":"x","details":{"a":' + b"[" * 900 + b"1.0" + b"]" * 900 + b"}}", "details"),
         (b'{"action":"x","occurred_at":"2026-03-04T12:00:00"}', "occurred_at"),
         (b'{"action":"x","occurred_at":"0001-01-01T00:00:00+23:00"}', "occurred_at"),
         (b'{"action":"x","occurred_at":"soon"}', "occurred_at"),
@@ -141,6 +141,32 @@ def test_what_is_no_body_is_refused(body: bytes | str, field: str) -> None:
     with pytest.raises(InvalidEvent) as caught:
         decode(body)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize("levels", [65, 500, 5_000])
+@pytest.mark.parametrize("brackets", [(b"[", b"]"), (b'{"a":', b"}")])
+@pytest.mark.parametrize("field", ["details", "changes[0].old", "changes[0].new"])
+def test_a_body_that_is_nested_too_deep_is_told_so(
+    levels: int, brackets: tuple[bytes, bytes], field: str
+) -> None:
+    """Over 64 levels, however many there are: by the field, until even the parser gives up."""
+    opening, closing = brackets
+    deep = opening * (levels - 1) + b"[]" + closing * (levels - 1)
+    part = field.rpartition(".")[2].encode()
+    inner = b'"changes":[{"field":"f","%b":%b}]' % (part, deep)
+    if field == "details":
+        inner = b'"details":{"a":%b}' % deep
+    with pytest.raises(InvalidEvent, match="is nested over 64 levels") as caught:
+        decode(b'{"action":"x",%b}' % inner)
+    assert caught.value.field == (field if levels < 1_000 else "event")
+
+
+def test_a_body_has_as_many_levels_as_it_may() -> None:
+    """64 levels come back, with a float that takes the careful way through them."""
+    value: Any = 2.0
+    for _ in range(63):
+        value = [value]
+    assert decode(encode(event_of({"a": value}))).details == {"a": value}
 
 
 @given(st.binary(max_size=40) | st.text(st.characters(exclude_categories=()), max_size=20))

@@ -383,6 +383,8 @@ def ecmascript_number(value: float) -> str:
 
 def _locate(error: Exception) -> tuple[str, str]:
     """The field and the problem of a msgspec error, whose message ends in a JSON path."""
+    if isinstance(error, RecursionError):
+        return "event", _TOO_DEEP
     message, _, path = str(error).partition(" - at `$")
     field = path.rstrip("`").lstrip(".") or "event"
     if field == "event" and isinstance(error.__cause__, InvalidEvent):

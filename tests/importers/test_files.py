@@ -46,8 +46,11 @@ def _import(kind: str, data: bytes, url: str, tmp_path: Path) -> Done:
         (b"null", ("Expected `object`", "not a JSON object")),
         (b"{}", ("missing required field `action`", "eventID: is missing")),
         (b'{"action": "\xff\xfe"}', ("'utf-8' codec", "is not UTF-8")),
-        (b'{"a": ' * 5000, ("recursion", "is nested too deep")),
-        (b'{"a": ' + b"[" * 99_999 + b"]" * 99_999 + b"}", ("recursion", "is nested too deep")),
+        (b'{"a": ' * 5000, ("over 64 levels", "is nested too deep")),
+        (
+            b'{"a": ' + b"[" * 99_999 + b"]" * 99_999 + b"}",
+            ("over 64 levels", "is nested too deep"),
+        ),
         (b'{"a": "' + b"x" * (9 << 20) + b'"}', ("is over 8 MiB", "is over 8 MiB")),
         (b'{"action": "\x00"}', ("malformed", "Invalid control character")),
     ],

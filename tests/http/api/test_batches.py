@@ -14,6 +14,7 @@ import pytest
 from muniment.event_id import make_event_id
 from muniment.http.access import Scope
 from muniment.http.api import batches
+from muniment.http.api.given import event_of
 from muniment.sealing import utc_now
 from tests.http.api.calling import Api, until
 from tests.http.api.posting import over_faulty_store, post_batch, stored_actions
@@ -101,6 +102,80 @@ async def test_a_batch_has_no_key(api: Api) -> None:
     answer = await post_batch(api, b'{"action":"a"}', {"Idempotency-Key": "k"})
     assert (answer.status_code, answer.json()["field"]) == (400, "Idempotency-Key")
     assert await stored_actions(api) == []
+
+
+@pytest.mark.parametrize("framing", ["ndjson", "json"])
+async def test_an_event_that_is_nested_too_deep_is_refused_alone(api: Api, framing: str) -> None:
+    """Lists, objects and changes: each is refused by name, and its neighbours are stored."""
+    good = b'{"action":"good"}'
+    objects, lists = b'{"a":' * 500 + b"1" + b"}" * 500, b"[" * 500 + b"]" * 500
+    events = [
+        good,
+        b'{"action":"bad","details":{"a":%b}}' % lists,
+        good,
+        b'{"action":"bad","details":%b}' % objects,
+        b'{"action":"bad","changes":[{"field":"f","old":%b}]}' % lists,
+        good,
+    ]
+    if framing == "json":
+        answer = await post_batch(api, b"[" + b",".join(events) + b"]", _JSON)
+    else:
+        answer = await post_batch(api, b"\n".join(events))
+    told = answer.json()
+    assert (answer.status_code, told["recorded"], told["refused"]) == (422, 3, 3)
+    assert [(problem["index"], problem["field"]) for problem in told["problems"]] == [
+        (1, "details"),
+        (3, "details"),
+        (4, "changes[0].old"),
+    ]
+
+
+async def test_what_is_unforeseen_in_one_event_loses_no_other(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A 500 of that event alone, with its traceback in the service's log alone."""
+
+    def fragile(raw: bytes, *given: Any) -> Any:
+        if b"bad" in raw:
+            raise ZeroDivisionError("the secret")
+        return event_of(raw, *given)
+
+    monkeypatch.setattr(batches, "event_of", fragile)
+    answer = await post_batch(api, _lines(["a", "bad", "b"]))
+    told = answer.json()
+    assert (answer.status_code, told["recorded"], told["problems"][0]["index"]) == (500, 2, 1)
+    assert await stored_actions(api) == ["a", "b"]
+    assert "secret" not in answer.text
+    assert "ZeroDivisionError: the secret" in caplog.text
+
+
+async def test_what_is_unforeseen_in_one_piece_loses_no_count(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The events of that piece are 500s; the answer still counts what the others became."""
+    monkeypatch.setattr(batches, "PIECE", 2)
+    record = api.log.record_sealed
+
+    async def fragile(events: Any) -> Any:
+        if any(b"bad" in event.body for event in events):
+            raise ZeroDivisionError("the secret")
+        return await record(events)
+
+    monkeypatch.setattr(api.log, "record_sealed", fragile)
+    answer = await post_batch(api, _lines(["a", "b", "bad", "c", "d", "e"]))
+    told = answer.json()
+    assert (answer.status_code, told["recorded"], told["refused"]) == (500, 4, 2)
+    assert [problem["index"] for problem in told["problems"]] == [2, 3]
+    assert "ZeroDivisionError: the secret" in caplog.text
+
+
+async def test_problems_are_told_in_the_order_of_the_batch(sqlite_url: str) -> None:
+    """Also if one is found at once, and the one before it only when its piece commits."""
+    async with over_faulty_store(sqlite_url) as (api, store):
+        store.refuse(lambda event: b"poison" in event.body)
+        body = _lines(["a", "poison"]) + b"\nnope\n" + _lines(["poison"])
+        told = (await post_batch(api, body)).json()
+    assert [problem["index"] for problem in told["problems"]] == [1, 2, 3]
 
 
 async def test_no_more_than_a_hundred_problems_are_told(api: Api) -> None:

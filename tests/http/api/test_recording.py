@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 
 from muniment import Event
@@ -76,6 +77,23 @@ async def test_two_keys_are_one_too_many(api: Api) -> None:
     assert await stored_actions(api) == []
 
 
+async def test_two_headers_with_different_keys_are_one_too_many(api: Api) -> None:
+    """Which one counts can't be told: 400, and nothing is stored. The same one twice is one."""
+    application: Any = api.app
+    answers = []
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(application), base_url="http://here"
+    ) as client:
+        for keys in (("k", "other"), ("k", "k")):
+            headers = [("Content-Type", "application/json"), *api.headers.items()]
+            headers += [(_KEY, key) for key in keys]
+            answers.append(
+                await client.post("/v1/events", content=b'{"action":"a"}', headers=headers)
+            )
+    assert [answer.status_code for answer in answers] == [400, 201]
+    assert answers[0].json()["type"] == "urn:muniment:problem:two-keys"
+
+
 async def test_another_event_under_the_same_key_is_a_conflict(api: Api) -> None:
     """409, which names what differs; the first one is kept."""
     await post(api, {"action": "a", "idempotency_key": "k"})
@@ -95,9 +113,14 @@ async def test_another_event_under_the_same_key_is_a_conflict(api: Api) -> None:
         (b"nope", "event"),
         (b'{"action":"a"} x', "event"),
         (b'{"action":"\xff"}', "event"),
-        (b'{"action":"\\ud800"}', "event"),
+        (b'{"action":"\\ud800"}', "action"),
         (b'{"action":"a","details":' + b'{"a":' * 5000 + b"1" + b"}" * 5001, "event"),
-        (b'{"action":"a","details":' + b'{"a":' * 70 + b"1" + b"}" * 71, None),
+        (b'{"action":"a","details":' + b'{"a":' * 70 + b"1" + b"}" * 71, "details"),
+        (b'{"action":"a","details":{"a":' + b"[" * 500 + b"]" * 500 + b"}}", "details"),
+        (
+            b'{"action":"a","changes":[{"field":"f","new":' + b"[" * 500 + b"]" * 500 + b"}]}",
+            "changes[0].new",
+        ),
         (b'{"action":"a","details":' + b'{"a":' * 500 + b"1" + b"}" * 501, None),
         (b'{"action":"a","details":{"a":' + b"[" * 500 + b"]" * 500 + b"}}", None),
         (
@@ -140,6 +163,29 @@ async def test_what_is_no_event_is_refused_by_name(
     if field is not None:
         assert answer.json()["field"] == field
     assert await stored_actions(api) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b"", "event: is empty; give a JSON object"),
+        (b'{"action":"a"', "event: is cut off: its JSON does not end"),
+        (b"nope", "event: is not JSON: invalid character (byte 4)"),
+        (b'{"action":"a"} x', "event: is not JSON: trailing characters (byte 16)"),
+        (b'{"action":"\\ud800"}', "action: has the lone surrogate U+D800; it isn't text"),
+        (b'{"action":"a","details":{"\\ud800":1}}', "details: has the lone surrogate U+D800"),
+        (
+            b'{"action":"a","details":{"x":["\\udc00"]}}',
+            "details.x[0]: has the lone surrogate U+DC00; it isn't text",
+        ),
+        (b'{"action":"\\ud800"', "event: is cut off: its JSON does not end"),
+        (b'{"action":"\\ud800\\u0041"', "event: is not JSON: invalid utf-16 surrogate pair"),
+        (b'{"action":"a","details":' + b'{"a":' * 5_000, "event: is nested over 64 levels"),
+    ],
+)
+async def test_what_is_no_json_is_told_what_it_is(api: Api, body: bytes, detail: str) -> None:
+    """What is wrong is said, and where: a text that can't be is not taken for one cut off."""
+    assert (await post(api, body)).json()["detail"].startswith(detail)
 
 
 async def test_what_the_log_gives_may_be_null(api: Api) -> None:

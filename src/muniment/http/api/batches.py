@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
@@ -10,7 +11,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from muniment.errors import InvalidEvent, MunimentError
+from muniment.errors import InvalidEvent
 from muniment.http.api.given import event_of
 from muniment.http.problems import AGAIN, Problem, Refusal, refusal_of
 from muniment.intake import STORED, Placement
@@ -25,13 +26,14 @@ _AT_ONCE: Final = 200
 """So many are made ready before other requests have their turn."""
 _MOST_PROBLEMS: Final = 100
 _TOO_LONG: Final = InvalidEvent("event", "is over the bytes that one event may have")
+_logger: Final = logging.getLogger("muniment.http")
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a batch: `recorded` events are new, `already` were there before.
 
     Both are in the store; `spooled` ones are durable beside it, and follow. `receipts` are there if
-    they were asked for: one for each event of the batch, at its place; null is one that was refused.
+    they were asked for: one for each event, at its place in the batch; null for a refused one.
     """
 
     recorded: int
@@ -43,8 +45,9 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
 class BatchProblem(Problem, frozen=True, kw_only=True):
     """What is wrong with a batch, and what became of the rest of it, which is durable.
 
-    `refused` events are not. `problems` tells of up to 100 of those, each with the `index` of its
-    event. `whole`: whether all of the batch was read.
+    `refused` events are not; of one with a 500 that isn't sure. `problems` tells of up to 100 of
+    those, in the order of the batch, each with the `index` of its event. `whole`: whether all of
+    the batch was read.
     """
 
     recorded: int
@@ -155,11 +158,12 @@ class Batch:
         return refusal
 
     def _make_ready(self, raw: bytes | None) -> None:
+        if raw is None:
+            self._refuse(self._taken, _TOO_LONG)
+            return
         try:
-            if raw is None:
-                raise _TOO_LONG
             self._ready.add(self._taken, self._seal(event_of(raw, self._tenant_id), self._salts))
-        except (MunimentError, Refusal) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others are recorded
             self._refuse(self._taken, error)
 
     async def _record(self) -> None:
@@ -173,11 +177,16 @@ class Batch:
         commit, self._commit = self._commit, None
         if commit is None:
             return
-        placements = await asyncio.shield(commit)
+        piece = self._committing
+        try:
+            placements = await asyncio.shield(commit)
+        except Exception as error:  # noqa: BLE001 - whatever it is, what was recorded is told
+            for index in piece.indexes:
+                self._refuse(index, error)
+            return
         if self._receipts is None and (new := placements.count(STORED)) == len(placements):
             self._recorded += new
             return
-        piece = self._committing
         for index, event, placed in zip(piece.indexes, piece.events, placements, strict=True):
             if placed.error is not None:
                 self._refuse(index, placed.error)
@@ -198,6 +207,9 @@ class Batch:
 
     def _refuse(self, index: int, error: Exception) -> None:
         problem = refusal_of(error).problem
+        is_ours = problem.status == HTTPStatus.INTERNAL_SERVER_ERROR
+        if is_ours and problem.status not in self._statuses:  # once is enough for a batch
+            _logger.error("event %d of a batch", index, exc_info=error)
         self._refused += 1
         self._statuses.add(problem.status)
         if len(self._problems) < _MOST_PROBLEMS:

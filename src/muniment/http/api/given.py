@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import force_setattr
 
+from muniment.canonical import MAX_DEPTH, plain
 from muniment.checks import check_id
 from muniment.errors import InvalidEvent
 from muniment.event import SCHEMA_VERSION, Event
@@ -16,6 +19,9 @@ from muniment.http.problems import Refusal
 
 _decode = msgspec.json.Decoder(Event).decode
 _NOTHING: Final = msgspec.Raw(b"")
+# How msgspec says that something is not JSON.
+_CUT_OFF: Final = "Input data was truncated"
+_MALFORMED: Final = "JSON is malformed: "
 
 
 class _Actor(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -81,13 +87,13 @@ def event_of(raw: bytes, tenant_id: str | None = None, key: str | None = None) -
     `key` is the idempotency key if that came beside the event. Raises `InvalidEvent`, and a
     `Refusal` for another tenant's event and for two keys.
     """
-    plain = plain_event(raw) if key is None else None
-    if plain is not None:
-        if tenant_id is None or plain.tenant_id == tenant_id:
-            return plain
-        if not has_tenant(plain) and plain.idempotency_key is None:
-            force_setattr(plain, "tenant_id", tenant_id)  # nobody else has it yet
-            return plain
+    quick = plain_event(raw) if key is None else None
+    if quick is not None:
+        if tenant_id is None or quick.tenant_id == tenant_id:
+            return quick
+        if not has_tenant(quick) and quick.idempotency_key is None:
+            force_setattr(quick, "tenant_id", tenant_id)  # nobody else has it yet
+            return quick
     return _looked_at(raw, tenant_id, key)
 
 
@@ -97,7 +103,7 @@ def _looked_at(raw: bytes, tenant_id: str | None, key: str | None) -> Event:
         event = _decode(raw)
         shape = _shape(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise _invalid(error) from None
+        raise _invalid(error, raw) from None
     if event.recorded_at is not None or event.salt is not None or shape.stamped is not _NOTHING:
         _refuse_what_is_ours(event)
     if event.schema_version != SCHEMA_VERSION:
@@ -141,13 +147,15 @@ def _refuse_what_is_ours(event: Event) -> None:
             raise InvalidEvent(name, "is the log's to give; leave it out")
 
 
-def _invalid(error: Exception) -> InvalidEvent:
+def _invalid(error: Exception, raw: bytes) -> InvalidEvent:
     """What msgspec says, whose messages end in a JSON path, with the name of the field."""
     if isinstance(error, RecursionError):
-        return InvalidEvent("event", "is nested too deep")
+        return InvalidEvent("event", f"is nested over {MAX_DEPTH} levels")
     if isinstance(error, UnicodeError):
         return InvalidEvent("event", "is not UTF-8, or not text")
     message, _, path = str(error).partition(" - at `$")
+    if message == _CUT_OFF or message.startswith(_MALFORMED):
+        return _no_json(message, raw)
     field = path.rstrip("`").lstrip(".")
     cause = error.__cause__
     if isinstance(cause, InvalidEvent):
@@ -159,3 +167,20 @@ def _invalid(error: Exception) -> InvalidEvent:
         name = ".".join(filter(None, (field, unknown.rstrip("`"))))
         return InvalidEvent(name, "is no field of an event, and nothing is dropped: use details")
     return InvalidEvent(field or "event", message[:1].lower() + message[1:])
+
+
+def _no_json(message: str, raw: bytes) -> InvalidEvent:
+    """What is wrong with bytes that msgspec can't parse."""
+    if message == _CUT_OFF or "surrogate" in message:
+        # To msgspec a lone surrogate at a text's end is a message that breaks off.
+        try:
+            plain(json.loads(raw.decode()), "", itertools.count())
+        except InvalidEvent as found:
+            return InvalidEvent(found.field.lstrip(".") or "event", found.problem)
+        except (ValueError, RecursionError):
+            pass  # it is not whole, or not JSON on other accounts too
+    if not raw.strip():
+        return InvalidEvent("event", "is empty; give a JSON object")
+    if message == _CUT_OFF:
+        return InvalidEvent("event", "is cut off: its JSON does not end")
+    return InvalidEvent("event", f"is not JSON: {message.removeprefix(_MALFORMED)}")
