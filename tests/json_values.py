@@ -23,14 +23,14 @@ _edges = st.builds(
     st.integers(-(10**17), 10**17),
     st.integers(-24, 24),
 )
-_floats = st.one_of(
+floats = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
     st.integers(-(2**60), 2**60).map(float),
     st.sampled_from([-0.0, 1e-7, 1e-6, 9.99e-6, 1e-5, 1e15, 1e16, 1e17, 1e20, 1e21, 5e-324]),
     _edges,
 )
 _plain_scalars = st.none() | st.booleans() | _integers | odd_text | st.floats(-1e16, 1e16)
-hostile_scalars = st.none() | st.booleans() | _integers | odd_text | _floats
+hostile_scalars = st.none() | st.booleans() | _integers | odd_text | floats
 
 
 def _json(keys: st.SearchStrategy[str], scalars: st.SearchStrategy[Any]) -> Any:
