@@ -82,6 +82,13 @@ class Served:
         end = os.fstat(self._written.fileno()).st_size
         return os.pread(self._written.fileno(), end, 0).decode(errors="replace")
 
+    def output_with(self, text: str, times: int = 1) -> str:
+        """What it has written, once that holds `text` so often; a line of an answer follows it."""
+        deadline = time.monotonic() + _START
+        while (output := self.output).count(text) < times and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+        return output
+
     @property
     def headers(self) -> dict[str, str]:
         """The headers that the first token makes."""
