@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Self
 
 import httpx
+import pytest
 
 from tests.cli.running import search
 from tests.servers.muniment import Served
@@ -104,6 +105,17 @@ def test_open_tails_end_at_once(serve: Serve, sqlite_url: str) -> None:
         list(pieces)  # a tail that is cut off raises here
         assert served.wait(_SOON) == 0
         assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_its_processes_ends_it_well(
+    number: signal.Signals, serve: Serve, sqlite_url: str
+) -> None:
+    """Ctrl-C goes to its workers as well, and so does systemd's SIGTERM: none is killed."""
+    served = serve(sqlite_url, "--workers", 2)
+    os.killpg(served.pid, number)
+    assert served.wait(_SOON) == 0
+    assert "Killing" not in served.output
 
 
 def test_what_does_not_finish_is_cut_off(serve: Serve, sqlite_url: str) -> None:

@@ -152,13 +152,21 @@ async def _say_closing(send: Any) -> None:
 
 
 def _watch_signals(loop: Any, tell: Callable[[], None]) -> None:
-    """Have `tell` called as well when the server's own handler of a signal to end is."""
+    """Have `tell` called as well when the server's own handler of a signal to end is.
+
+    Once: Ctrl-C at a terminal reaches this process, and then the one that started it, which sends
+    another signal. The server's handler stands still for good if it is called again.
+    """
     add: Callable[..., None] = loop.add_signal_handler
+    is_told = False
 
     def added(number: int, handler: Callable[..., None], *arguments: Any) -> None:
         def both() -> None:
-            tell()
-            handler(*arguments)
+            nonlocal is_told
+            if not is_told:
+                is_told = True
+                tell()
+                handler(*arguments)
 
         add(number, both)
 
