@@ -6,15 +6,25 @@ import asyncio
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import partialmethod
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+from muniment import AuditLog
 from muniment.stores import open_store
+from tests.scripted import LONG
 from tests.servers.postgres import URL_VARIABLE, Postgres, PostgresMissing, PostgresServer
 from tests.servers.shared import SharedPostgres
 
 _GIVEN = pytest.StashKey[SharedPostgres]()
+
+# How long an example takes is for the machine to say, and for what else it is at.
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,8 +64,16 @@ def _clean_environment() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             ours = name.startswith("MUNIMENT_") and not name.startswith("MUNIMENT_TEST_")
-            if ours or name.startswith("PG"):
+            if ours or name.startswith("PG") or name in {"FORCE_COLOR", "NO_COLOR"}:
                 patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patience() -> Iterator[None]:
+    """No store is late to a log that is given no deadline: on a busy machine it would be."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AuditLog, "__init__", partialmethod(AuditLog.__init__, deadline=LONG))
         yield
 
 

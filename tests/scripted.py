@@ -1,4 +1,4 @@
-"""A store in memory that does what a test tells it, and waiting for what happens in threads."""
+"""A store in memory that does what a test tells it, and waiting for what happens elsewhere."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from muniment import AuditLog, Event
 from muniment.stores.base import Sealed, StoredEvent
 
 LONG: Final = 60.0
@@ -47,3 +48,18 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(LONG):
         while not condition():  # noqa: ASYNC110 - there is no event for what happens in threads
             await asyncio.sleep(0.002)
+
+
+async def tailed(log: AuditLog, count: int, **given: Any) -> list[Event]:
+    """The next so many events of a tail.
+
+    One that doesn't follow may end before them: a transaction of the log's own holds up what comes
+    behind it in PostgreSQL, for as long as it takes.
+    """
+    found: list[Event] = []
+    async with asyncio.timeout(LONG):
+        async for event in log.tail(**given):
+            found.append(event)
+            if len(found) == count:
+                break
+    return found

@@ -42,7 +42,7 @@ from muniment.sealing import Sealer
 from tests.servers.postgres import URL_VARIABLE, Postgres
 
 # Two thousand calls of the seed's pattern take their time on a busy machine.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 _ROOT = Path(__file__).parent.parent
 _DATABASES = "SELECT datname FROM pg_database ORDER BY datname"

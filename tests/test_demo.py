@@ -89,7 +89,7 @@ def test_the_demo_s_commands_work_when_copied(tmp_path: Path) -> None:
             text=True,
             cwd=tmp_path,
             env=environment(COLUMNS="120"),
-            timeout=60,
+            timeout=110,
             check=False,
         )
 

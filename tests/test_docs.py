@@ -200,7 +200,7 @@ def _run_console(block: Block, environment: pytest.MonkeyPatch) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=100,
             check=False,
         )
         said = f"{block.place}: $ {command}\nexit code {done.returncode}\n{done.stdout}"

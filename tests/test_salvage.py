@@ -28,14 +28,14 @@ from tests.garbage import (
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(anything)
 def test_whatever_is_given_becomes_details_that_can_be_recorded(value: Any) -> None:
     """Nothing raises, and the result is accepted by an event and by its strict encoder."""
     encode(Event(action="x", details=salvage_details(value)))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(anything)
 def test_whatever_is_given_becomes_an_id_that_can_be_recorded_or_none(value: Any) -> None:
     """An id that comes out of salvage passes the check of ids."""
@@ -44,7 +44,7 @@ def test_whatever_is_given_becomes_an_id_that_can_be_recorded_or_none(value: Any
         check_id("id", found)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(anything)
 def test_whatever_is_given_becomes_text_that_can_be_recorded_or_none(value: Any) -> None:
     """A text that comes out of salvage passes the check of texts."""
@@ -53,7 +53,7 @@ def test_whatever_is_given_becomes_text_that_can_be_recorded_or_none(value: Any)
         check_text("reason", found)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(anything)
 def test_salvaging_twice_changes_nothing_more(value: Any) -> None:
     """What was salvaged is plain JSON already."""

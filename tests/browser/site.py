@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 import httpx
 
 from tests.browser.trail import KEY, RANGE
-from tests.servers.muniment import Served
+from tests.scripted import LONG
+from tests.servers.muniment import PatientlyServed
 
 _SAME_ORIGIN: Final = {"Sec-Fetch-Site": "same-origin"}
 
@@ -25,11 +26,12 @@ class Site:
         self, database: Path, token: str | None = None, *, port: int = 0, **settings: str
     ) -> None:
         given = {"MUNIMENT_SIGNING_KEY": KEY.text(), **settings}
-        self._served = Served(f"sqlite:///{database}", "--port", port, **given)
+        self._served = PatientlyServed(f"sqlite:///{database}", "--port", port, **given)
         self.url, self.port = self._served.url, self._served.port
         self.token = token or self._served.token or ""
         headers = {"Authorization": f"Bearer {self.token}"}
-        self._client = httpx.Client(base_url=self.url, headers=headers, trust_env=False)
+        self._given: dict[str, Any] = {"base_url": self.url, "timeout": LONG, "trust_env": False}
+        self._client = httpx.Client(headers=headers, **self._given)
 
     def __enter__(self) -> Self:
         return self
@@ -60,7 +62,7 @@ class Site:
 
     def cookie(self, tenant_id: str | None = None) -> str:
         """The cookie of a new viewer session: of that tenant by a link, of all by the token."""
-        with httpx.Client(base_url=self.url, trust_env=False) as client:
+        with httpx.Client(**self._given) as client:
             if tenant_id is None:
                 data = {"token": self.token, "next": "/"}
                 answer = client.post("/sign-in", data=data, headers=_SAME_ORIGIN)

@@ -101,6 +101,7 @@ def test_the_first_stop_skips_to_the_content(visit: Visit) -> None:
     page.keyboard.press("Tab")
     expect(_focused(page)).to_have_text("Skip to the content")
     page.keyboard.press("Enter")
+    page.wait_for_url("**#content")
     page.keyboard.press("Tab")
     expect(page.get_by_label("Search the trail")).to_be_focused()
 

@@ -9,8 +9,11 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Route
 
+from tests.servers.chromium import PATIENCE
+
 Visit = Callable[..., Page]
 """Opens a path, in a new context with the options that it is given."""
+_PAUSE: Final = 50
 _QUIET: Final = {"data", "blob", "about"}
 # What hostile events try to call: a call is told like any error of a script.
 _TRAP: Final = """
@@ -48,10 +51,10 @@ class Visits:
         }
         context = self._browser.new_context(**given)
         self._contexts.append(context)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE)
         context.add_init_script(_TRAP)
         context.route("**/*", self._route)
-        context.on("console", self._hear)
+        context.on("console", self._note)
         context.on("weberror", lambda error: self.said.append(f"script: {error.error}"))
         context.on("dialog", self._close)
         if cookie is not None:
@@ -68,6 +71,14 @@ class Visits:
         """Errors of scripts and of the console (violations of the policy are), strange requests."""
         return [said for said in self.said if not any(each.search(said) for each in self._allowed)]
 
+    def hear(self, page: Page, told: str) -> None:
+        """Return once that has gone wrong; what a browser says comes when it comes."""
+        for _ in range(PATIENCE // _PAUSE):
+            if any(told in said for said in self.said):
+                return
+            page.wait_for_timeout(_PAUSE)
+        raise AssertionError(self.said)
+
     def _route(self, route: Route) -> None:
         parts = urlsplit(route.request.url)
         if parts.scheme in _QUIET or f"{parts.scheme}://{parts.netloc}" in self._origins:
@@ -76,7 +87,7 @@ class Visits:
         self.said.append(f"request to another origin: {route.request.url}")
         route.abort()
 
-    def _hear(self, message: ConsoleMessage) -> None:
+    def _note(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
             where = message.location.get("url", "")
             self.said.append(f"console: {message.text} ({where})")

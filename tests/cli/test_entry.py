@@ -102,7 +102,9 @@ def test_colour_is_for_terminals(sqlite_url: str) -> None:
     """Colour on a terminal; none with NO_COLOR, and no escapes at all into a pipe."""
     record(sqlite_url, [Event(action="login", outcome=Outcome.FAILURE)])
     options = ("--url", sqlite_url, "search")
-    piped = subprocess.run([*PROGRAM, *options], capture_output=True, text=True, check=True)
+    piped = subprocess.run(
+        [*PROGRAM, *options], capture_output=True, text=True, check=True, env=environment()
+    )
     red = "\x1b[31m"
     assert {
         "terminal": red in _on_a_terminal(*options),
@@ -124,7 +126,9 @@ def test_progress_is_shown_on_a_terminal_only(sqlite_url: str, tmp_path: Path) -
     lines = tmp_path / "lines"
     lines.write_text("")
     options = ("--url", sqlite_url, "import", "jsonl", str(lines))
-    piped = subprocess.run([*PROGRAM, *options], capture_output=True, text=True, check=True)
+    piped = subprocess.run(
+        [*PROGRAM, *options], capture_output=True, text=True, check=True, env=environment()
+    )
     assert "Importing" in _on_a_terminal(*options)
     assert piped.stderr == ""
 

@@ -12,6 +12,7 @@ import pytest
 from muniment import Actor, AuditLog, Event
 from muniment.stores import open_store
 from muniment.stores.counts import DAY, HOUR, Bars, Cell
+from muniment.testing.counts_contract import count_all
 from tests.cli.running import muniment, record
 
 _NOW = datetime.now(UTC)
@@ -30,7 +31,7 @@ def _events(count: int) -> list[Event]:
 
 
 async def _prepare(url: str) -> None:
-    """Two logs after each other, which count what they record."""
+    """Two logs after each other, which count what they record as far as they come to it."""
     store = open_store(url)
     await store.upgrade()
     await store.close()
@@ -42,6 +43,7 @@ async def _prepare(url: str) -> None:
 async def _cells(url: str) -> list[list[Cell]]:
     store = open_store(url)
     await store.open()
+    await count_all(store)
     found = []
     for tenant_id in ("acme", "globex", None):
         for width in (HOUR, DAY):
@@ -49,7 +51,6 @@ async def _cells(url: str) -> list[list[Cell]]:
             since = until - 30 * DAY
             cells = await store.counts.cells(tenant_id, since, until, width, Bars(since, width))
             found.append(sorted(cells, key=lambda cell: (cell.start, cell.action)))
-    assert await store.counts.count_pending(100) == 0
     await store.close()
     return found
 

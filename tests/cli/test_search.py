@@ -174,7 +174,7 @@ _JSON = st.recursive(
 _TEXT = st.none() | st.text(max_size=12) | st.sampled_from(["=1+1", "'=1", "\t@x", "a\r\nb", '",'])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.lists(
         st.builds(

@@ -185,7 +185,7 @@ def test_a_watch_goes_on_until_it_is_stopped(
         assert process.stdout is not None
         rounds = [process.stdout.readline() for _ in range(3)]
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=30)
     assert all(rounds)
     assert process.returncode == exit_code
     assert ("acme: signature:" in said) == bool(exit_code)
@@ -211,5 +211,5 @@ def test_a_watch_goes_on_after_a_round_that_could_not_look(sqlite_url: str, memo
             "logs that hold all that is remembered of them: 1, 1 of them seen for the first time\n"
         )
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=30)
     assert process.returncode == 1

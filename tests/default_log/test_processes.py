@@ -88,7 +88,7 @@ print(status)
 def test_a_forked_child_records_beside_its_parent(url: str) -> None:
     """The child opens a log of its own; the parent's goes on as if nothing had been."""
     assert run_script(_FORK, url) == "0\n"
-    assert asyncio.run(actions_in(url)) == ["after", "before", "child", "parent"]
+    asyncio.run(wait_for_actions(url, ["after", "before", "child", "parent"]))
 
 
 _FORK_IN_THE_MIDDLE = """
@@ -174,7 +174,7 @@ asyncio.run(main())
 def test_what_was_handed_over_is_durable_when_the_process_ends(url: str) -> None:
     """Even an event whose caller was cancelled at once is recorded before the process is gone."""
     run_script(_CANCELLED, url)
-    assert asyncio.run(actions_in(url)) == ["cancelled"]
+    asyncio.run(wait_for_actions(url, ["cancelled"]))
 
 
 _MULTIPROCESSING = """
@@ -199,7 +199,7 @@ print(child.exitcode)
 def test_a_child_of_multiprocessing_ends_well_too(url: str) -> None:
     """What such a child handed over is durable when it ends, although it runs no atexit."""
     assert run_script(_MULTIPROCESSING, url) == "0\n"
-    assert asyncio.run(actions_in(url)) == ["child", "parent"]
+    asyncio.run(wait_for_actions(url, ["child", "parent"]))
 
 
 _AT_EXIT = """

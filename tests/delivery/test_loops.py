@@ -22,7 +22,7 @@ from tests.delivery.deliveries import (
     store_at,
     stored_in,
 )
-from tests.scripted import LONG, until
+from tests.scripted import LONG, tailed, until
 
 
 async def test_a_cancelled_caller_takes_nobody_with_it(opened: Opened) -> None:
@@ -68,8 +68,8 @@ async def test_the_order_of_one_task_is_the_order_of_tail(opened: Opened) -> Non
         await record_number(log, n)
     await asyncio.gather(*others)
 
-    tailed = log.tail(after=first.event_id, follow=False, action="delivery.test")
-    assert numbers_of([event async for event in tailed]) == list(range(1, 30))
+    found = await tailed(log, 29, after=first.event_id, action="delivery.test")
+    assert numbers_of(found) == list(range(1, 30))
 
 
 def test_a_loop_that_ends_under_a_running_log_leaves_its_events_in_the_spool(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from muniment.stores.base import Sealed, Store, StoredEvent
 from muniment.testing import FaultyStore
+
+_PAUSE: Final = 0.002
 
 
 class EveryThirdFails(FaultyStore):
@@ -27,14 +30,19 @@ class EveryThirdFails(FaultyStore):
 
 
 class SlowStore(FaultyStore):
-    """Takes `rate` events a second, or as many as the real store does if it is None."""
+    """Takes `rate` events a second, and so many in all as it `may_take`; without these, all."""
 
-    def __init__(self, store: Store, rate: float | None) -> None:
+    def __init__(self, store: Store) -> None:
         super().__init__(store)
-        self.rate = rate
+        self.rate: float | None = None
+        self.may_take: Callable[[int], bool] = lambda _: True
+        self._taken = 0
 
     async def append(self, batch: Sequence[Sealed]) -> Mapping[int, StoredEvent]:
         """Append to the real store, not too fast."""
         if self.rate is not None:
             await asyncio.sleep(len(batch) / self.rate)
+        while not self.may_take(self._taken + len(batch)):  # noqa: ASYNC110 - of the test
+            await asyncio.sleep(_PAUSE)
+        self._taken += len(batch)
         return await super().append(batch)

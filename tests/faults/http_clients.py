@@ -11,7 +11,7 @@ import gzip
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Final
 
@@ -46,15 +46,20 @@ class Clients:
         self.answers: Counter[int] = Counter()
         self.misbehaved = 0
 
-    async def run(self, clients: int, seconds: float) -> None:
-        """Send as fast as the service answers, for a while."""
-        until = asyncio.get_running_loop().time() + seconds
+    async def run(self, clients: int, seconds: float, is_enough: Callable[[], bool]) -> None:
+        """Send as fast as the service answers, for a while, and until it is enough."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+
+        def goes_on() -> bool:
+            return loop.time() < until or not is_enough()
+
         async with asyncio.TaskGroup() as group:
             for _ in range(clients):
-                group.create_task(self._client(until))
+                group.create_task(self._client(goes_on))
 
-    async def _client(self, until: float) -> None:
-        while asyncio.get_running_loop().time() < until:
+    async def _client(self, goes_on: Callable[[], bool]) -> None:
+        while goes_on():
             if self._random.random() < _BAD:
                 await self._misbehave()
             elif self._random.random() < _BATCHES:

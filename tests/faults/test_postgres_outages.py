@@ -17,6 +17,7 @@ from tests.servers.postgres import PostgresServer
 
 _SOME = 500
 _EVERY = 0.1
+_PATIENCE = 300.0
 _OUR_SESSIONS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE datname = $1 AND pid <> pg_backend_pid()"
@@ -59,7 +60,7 @@ async def test_sessions_may_be_ended_at_any_time(
 
     Recording never fails for it. A round is one in which there was a session to end.
     """
-    times = rounds(30, 200)
+    times = rounds(10, 100)
     database = make_url(postgres_log_url).database
     superuser = await asyncpg.connect(
         make_url(postgres_log_url).set(database="postgres").render_as_string(hide_password=False)
@@ -67,13 +68,13 @@ async def test_sessions_may_be_ended_at_any_time(
     ended = 0
     async with recording(postgres_log_url, "ended", spool_dir=tmp_path / "spool") as process:
         await process.acknowledges(_SOME, "store")
-        for _ in range(times):
-            ended += bool(await superuser.fetch(_OUR_SESSIONS, database))
-            await asyncio.sleep(_EVERY)
+        async with asyncio.timeout(_PATIENCE):
+            while ended < times:
+                ended += bool(await superuser.fetch(_OUR_SESSIONS, database))
+                await asyncio.sleep(_EVERY)
         await process.finish()
     await superuser.close()
 
-    assert ended > times / 10
     async with oracle_of(postgres_log_url) as oracle:
         verdict = await oracle.verdict(process.told, process.submitted)
         tally.add("sessions ended every 100 ms", postgres_log_url, verdict, ended)

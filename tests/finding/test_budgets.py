@@ -134,7 +134,7 @@ def place(
             server.drop_database(database)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     filters=_FILTERS,
     order=st.sampled_from(["newest", "oldest"]),

@@ -26,6 +26,7 @@ from muniment.searching import Searcher
 from muniment.stores import open_store
 from muniment.stores.base import Store
 from muniment.testing.counts_contract import count_all
+from tests.scripted import LONG
 from tests.servers.postgres import Postgres
 
 _NOW = datetime(2026, 4, 1, 0, 30, 15, 123456, UTC)  # a Wednesday, half an hour into a month
@@ -188,7 +189,7 @@ def _by_hand(
     return bars, facets
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(given=_FILTERS, bars=st.sampled_from([1, 7, 60, 200]))
 def test_with_time_enough_everything_is_counted(
     place: _Place, given: dict[str, Any], bars: int
@@ -214,7 +215,7 @@ def test_with_time_enough_everything_is_counted(
         assert len(found) == min(len(facets[name]), 10 if name in {"actor", "target"} else 99)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(given=_FILTERS, steps=st.sampled_from([0, 1, 2, 4]))
 def test_without_time_there_are_at_least_so_many(
     place: _Place, given: dict[str, Any], steps: int
@@ -345,8 +346,10 @@ async def test_counts_follow_by_themselves(log_url: str) -> None:
     await store.upgrade()
     sealer = Sealer()
     await store.append([sealer.seal(Event(action="login")) for _ in range(20)])
-    async with AuditLog.open(log_url) as log:
-        await log.record("logout")
+    async with AuditLog.open(log_url) as log, asyncio.timeout(LONG):
+        await log.record("logout", tenant_id="the last")
+        while "the last" not in await store.counts.tenants(9):  # noqa: ASYNC110 - of the log
+            await asyncio.sleep(0.01)
     assert await store.counts.count_pending(100) == 0
     await store.close()
 

@@ -212,7 +212,7 @@ async def test_an_older_checkpoint_of_another_trail(
     assert list(path.parent.iterdir()) == []
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     first=st.integers(-1, _SIZE + 1),
     length=st.integers(0, _SIZE),

@@ -166,7 +166,7 @@ def _expected(given: dict[str, Any], order: str) -> list[str]:
     return [event.event_id for event in in_order]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     given=_FILTERS, order=st.sampled_from(["newest", "oldest"]), limit=st.sampled_from([7, 50, 500])
 )

@@ -10,16 +10,11 @@ import pytest
 
 from muniment import AuditLog, Event, searching
 from muniment.errors import EventNotFound
+from tests.scripted import tailed
 
 
 async def _take(log: AuditLog, count: int, **given: Any) -> list[str]:
-    found = []
-    async with asyncio.timeout(60):
-        async for event in log.tail(**given):
-            found.append(event.action)
-            if len(found) == count:
-                break
-    return found
+    return [event.action for event in await tailed(log, count, **given)]
 
 
 async def test_tail_follows_other_writers(log_url: str) -> None:
@@ -44,8 +39,7 @@ async def test_tail_goes_on_behind_an_event(log_url: str) -> None:
     """`after` begins behind an event, in order of recording and not of time."""
     async with AuditLog.open(log_url) as log:
         receipts = [await log.record(f"a{n}", tenant_id="acme") for n in range(4)]
-        found = [e.action async for e in log.tail(after=receipts[1].event_id, follow=False)]
-        assert found == ["a2", "a3"]
+        assert await _take(log, 2, after=receipts[1].event_id) == ["a2", "a3"]
 
 
 async def test_tail_from_an_unknown_event(log_url: str) -> None:
@@ -67,7 +61,7 @@ async def test_tail_waits_for_a_slow_transaction(postgres_log_url: str) -> None:
         meanwhile = [e.action async for e in log.tail(after=start.event_id, follow=False)]
         await transaction.commit()
         await connection.close()
-        in_the_end = [e.action async for e in log.tail(after=start.event_id, follow=False)]
+        in_the_end = await _take(log, 2, after=start.event_id)
     assert (meanwhile, in_the_end) == ([], ["slow", "fast"])
 
 
@@ -82,7 +76,7 @@ async def test_one_tasks_events_come_as_it_recorded_them(log_url: str) -> None:
 
         await asyncio.gather(*(record(task) for task in range(8)))
         seen: dict[str, list[int]] = {}
-        async for event in log.tail(after=start.event_id, follow=False):
+        for event in await tailed(log, 8 * 20, after=start.event_id):
             seen.setdefault(event.action, []).append(event.details["n"])
     assert seen == {f"t{task}": list(range(20)) for task in range(8)}
 

@@ -6,10 +6,17 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.servers.muniment import Served
+from tests.servers.muniment import PatientlyServed, Served
+from tests.servers.patient import give_time
 from tests.servers.postgres import Postgres
 
 Serve = Callable[..., Served]
+
+
+@pytest.fixture(autouse=True)
+def _time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that is asked of an application in this process is cut short."""
+    give_time(monkeypatch.setattr)
 
 
 @pytest.fixture
@@ -18,7 +25,7 @@ def serve() -> Iterator[Serve]:
     running: list[Served] = []
 
     def start(store_url: str, *arguments: object, **settings: str) -> Served:
-        running.append(Served(store_url, *arguments, **settings))
+        running.append(PatientlyServed(store_url, *arguments, **settings))
         return running[-1]
 
     yield start
@@ -30,7 +37,7 @@ def serve() -> Iterator[Serve]:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A served SQLite log, shared by the tests of a module: each keeps to tenants of its own."""
     database = tmp_path_factory.mktemp("served") / "audit.db"
-    with Served(f"sqlite:///{database}") as running:
+    with PatientlyServed(f"sqlite:///{database}") as running:
         yield running
 
 
@@ -41,6 +48,6 @@ def served_postgres(
     """A served PostgreSQL log, shared by the tests of a module."""
     name = postgres_server.create_database(postgres_template)
     spool = tmp_path_factory.mktemp("spool")
-    with Served(postgres_server.url(name), MUNIMENT_SPOOL_DIR=str(spool)) as running:
+    with PatientlyServed(postgres_server.url(name), MUNIMENT_SPOOL_DIR=str(spool)) as running:
         yield running
     postgres_server.drop_database(name)

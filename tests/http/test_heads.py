@@ -14,7 +14,9 @@ import pytest_asyncio
 from muniment import AuditLog, Event
 from muniment.http.access import Scope
 from tests.http.api.calling import Api, running
+from tests.http.api.exported import once_ended
 from tests.http.auth.routes import routes_of
+from tests.scripted import LONG
 from tests.servers.muniment import Served
 
 _ENDLESS: Final = {"/v1/tail", "/live/stream"}
@@ -34,10 +36,7 @@ async def _paths(api: Api) -> list[str]:
     receipt = await api.log.record("login", tenant_id="acme")
     begun = await api.call("POST", "/v1/exports", json={"format": "csv", "filters": {}})
     export_id = begun.json()["export_id"]
-    for _ in range(1_000):
-        if (await api.get(f"/v1/exports/{export_id}")).json()["state"] == "done":
-            break
-        await asyncio.sleep(0.01)
+    await once_ended(api, f"/v1/exports/{export_id}")
     public = ["/schema", "/healthz", "/readyz", "/metrics", "/sign-in", "/enter?code=x", "/nowhere"]
     guarded = {route.path for route in routes_of(api.app) if route.method == "GET"}
     ids = {
@@ -72,7 +71,7 @@ async def test_it_has_the_status_and_headers_of_get(api: Api) -> None:
 async def test_a_live_tail_ends_at_once(api: Api) -> None:
     """It says what a GET would be answered, and holds nothing open."""
     for path in sorted(_ENDLESS):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LONG):
             head = await api.call("HEAD", path)
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers["Content-Type"].startswith("text/event-stream")
@@ -139,7 +138,7 @@ async def test_it_has_the_limits_of_get(api: Api) -> None:
 async def test_over_a_connection_that_goes_on(served: Served) -> None:
     """Several in a row, streams and tails among them: no byte of a body comes between."""
     paths = ("/v1/events", "/v1/tail", "/healthz", "/", "/nowhere", "/v1/events")
-    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=LONG) as connection:
         reader = connection.makefile("rb")
         for path in paths:
             lines = [f"HEAD {path} HTTP/1.1", "Host: here", f"Authorization: Bearer {served.token}"]

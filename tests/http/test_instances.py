@@ -10,8 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.scripted import LONG
 from tests.servers.balancer import Balancer
-from tests.servers.muniment import Served
+from tests.servers.muniment import PatientlyServed, Served
 from tests.servers.postgres import Postgres
 
 Serve = Callable[..., Served]
@@ -28,8 +29,8 @@ def instances(
         server: Postgres = request.getfixturevalue("postgres_server")
         url = server.url(server.create_database(request.getfixturevalue("postgres_template")))
     with (
-        Served(url, MUNIMENT_SPOOL_DIR=f"{directory}/one") as one,
-        Served(url, MUNIMENT_SPOOL_DIR=f"{directory}/other") as other,
+        PatientlyServed(url, MUNIMENT_SPOOL_DIR=f"{directory}/one") as one,
+        PatientlyServed(url, MUNIMENT_SPOOL_DIR=f"{directory}/other") as other,
     ):
         yield [one, other]
 
@@ -42,7 +43,7 @@ def _asking(instances: list[Served]) -> Iterator[Callable[..., Any]]:
 
         def ask(method: str, path: str, **more: Any) -> httpx.Response:
             headers = {"Authorization": f"Bearer {token}"}
-            return httpx.request(method, balancer.url + path, headers=headers, **more)
+            return httpx.request(method, balancer.url + path, headers=headers, timeout=LONG, **more)
 
         yield ask
 
@@ -77,7 +78,7 @@ def test_a_tail_sees_what_both_record(instances: list[Served]) -> None:
     url = f"{instances[0].url}/v1/tail?action=login&tenant_id=tail"
     with (
         _asking(instances) as ask,
-        httpx.stream("GET", url, headers=headers, timeout=20) as tail,
+        httpx.stream("GET", url, headers=headers, timeout=LONG) as tail,
     ):
         lines = tail.iter_lines()
         assert next(lines).startswith("retry:")
@@ -90,11 +91,10 @@ def test_a_tail_sees_what_both_record(instances: list[Served]) -> None:
 def test_workers_of_one_service_share_a_sqlite_log(serve: Serve, sqlite_url: str) -> None:
     """Several processes record in one file; each reads it all."""
     served = serve(sqlite_url, "--workers", 3)
-    statuses = {
-        httpx.post(f"{served.url}/v1/events", json=_login(n), headers=served.headers).status_code
-        for n in range(30)
-    }
+    given: dict[str, Any] = {"headers": served.headers, "timeout": LONG}
+    url = f"{served.url}/v1/events"
+    statuses = {httpx.post(url, json=_login(n), **given).status_code for n in range(30)}
     assert statuses == {201}
     for _ in range(6):  # each is a connection, which any worker may get
-        answer = httpx.get(f"{served.url}/v1/events?action=login", headers=served.headers)
+        answer = httpx.get(f"{url}?action=login", **given)
         assert len(answer.json()["events"]) == 30

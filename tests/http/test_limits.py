@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
+from itertools import chain, repeat
 from typing import Any
 
 import httpx
@@ -16,8 +17,8 @@ from muniment.http import ServiceSettings
 from muniment.http.limits import Limits, Rooms
 from muniment.http.problems import MEDIA_TYPE, Refusal
 from muniment.integrations.prometheus import RequestMetrics
-from tests.http.api.calling import until
 from tests.http.api.posting import over_faulty_store, post, post_batch, stored_actions
+from tests.scripted import LONG, until
 from tests.servers.muniment import Served
 
 
@@ -106,19 +107,23 @@ async def test_a_body_that_trickles_is_cut_off(sqlite_url: str) -> None:
 
 async def test_a_body_that_comes_steadily_may_take_its_time(sqlite_url: str) -> None:
     """Each 16 KiB buys a second, so that a long body is not cut off for being long."""
-    chunks = [b"x" * 16_384] * 5
+    chunks = [b"x" * 12 * 16_384] * 5
     assert await _limited(sqlite_url, chunks, patience=1.0, pause=0.3, ends=True) == 200
 
 
 async def _limited(
     url: str, chunks: list[bytes], *, patience: float, pause: float = 0.0, ends: bool = False
 ) -> int:
-    """The status of a request whose body comes so, at an application that reads it."""
+    """The status of a request whose body comes so, at an application that reads it.
+
+    There is a pause behind each chunk.
+    """
     statuses: list[int] = []
     arriving = iter(chunks)
+    pauses = chain([0.0], repeat(pause))
 
     async def receive() -> dict[str, Any]:
-        await asyncio.sleep(pause)
+        await asyncio.sleep(next(pauses))
         chunk = next(arriving, None)
         if chunk is None:
             if not ends:
@@ -151,7 +156,7 @@ async def _limited(
 
 
 def _talk(served: Served, *parts: bytes, half_close: bool = False) -> bytes:
-    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=LONG) as connection:
         for part in parts:
             connection.sendall(part)
         if half_close:
@@ -160,6 +165,11 @@ def _talk(served: Served, *parts: bytes, half_close: bool = False) -> bytes:
         while b"\r\n\r\n" not in answer and (got := connection.recv(65_536)):
             answer += got
         return answer
+
+
+def _found(served: Served, tenant_id: str) -> httpx.Response:
+    url = f"{served.url}/v1/events?tenant_id={tenant_id}"
+    return httpx.get(url, headers=served.headers, timeout=LONG, trust_env=False)
 
 
 def _head(served: Served, path: str, *lines: str) -> bytes:
@@ -183,9 +193,7 @@ def test_a_request_that_is_cut_off_stores_no_part_of_an_event(served: Served) ->
     """The connection ends in the middle of the body: there is no event, and the service goes on."""
     head = _head(served, "/v1/events", "Content-Type: application/json", "Content-Length: 100")
     _talk(served, head, b'{"action":"cut","tenant_id":"cut-off"}', half_close=True)
-    found = httpx.get(
-        f"{served.url}/v1/events?tenant_id=cut-off", headers=served.headers, trust_env=False
-    )
+    found = _found(served, "cut-off")
     assert (found.status_code, json.loads(found.content)["events"]) == (200, [])
 
 
@@ -196,7 +204,5 @@ def test_a_batch_that_is_cut_off_stores_whole_events(served: Served) -> None:
     )
     line = b'{"action":"whole","tenant_id":"cut-batch"}'
     _talk(served, head, line + b"\n" + line, half_close=True)
-    found = httpx.get(
-        f"{served.url}/v1/events?tenant_id=cut-batch", headers=served.headers, trust_env=False
-    )
+    found = _found(served, "cut-batch")
     assert len(found.json()["events"]) <= 1

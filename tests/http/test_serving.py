@@ -23,8 +23,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 
+from muniment.cli import main
 from muniment.http import serving
 from tests.cli.running import PROGRAM, muniment
+from tests.scripted import LONG
 from tests.servers.muniment import Served, get
 
 Serve = Callable[..., Served]
@@ -35,7 +37,8 @@ LOGIN = {"action": "login", "tenant_id": "acme", "actor": {"type": "user", "id":
 def post(served: Served, token: str | None = None) -> int:
     """The status that a login gets, with the first token or another one."""
     headers = {"Authorization": f"Bearer {token}"} if token else served.headers
-    return httpx.post(f"{served.url}/v1/events", json=LOGIN, headers=headers).status_code
+    url = f"{served.url}/v1/events"
+    return httpx.post(url, json=LOGIN, headers=headers, timeout=LONG).status_code
 
 
 @pytest.fixture
@@ -116,6 +119,27 @@ def test_a_port_in_use_is_told_in_one_line(sqlite_url: str, started: list[servin
     assert "choose another one with --port" in done.stderr
 
 
+def test_exports_need_a_place(
+    tmp_path: Path, sqlite_url: str, started: list[serving.Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That there can be none is told at the start, and not to the first who wants one."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MUNIMENT_HTTP_EXPORT_DIRECTORY", str(tmp_path / "file" / "exports"))
+    done = muniment("serve", "--port", "0", url=sqlite_url)
+    assert (done.exit_code, done.stderr.count("\n"), started) == (2, 1, [])
+    assert "export_directory: " in done.stderr
+
+
+def test_it_needs_no_output(
+    sqlite_url: str, started: list[serving.Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever starts it with stdout closed has it served all the same."""
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(SystemExit) as ended:
+        main.main(["--url", sqlite_url, "serve", "--port", "0"])
+    assert (ended.value.code, len(started)) == (0, 1)
+
+
 def test_without_the_extra_it_names_the_remedy(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,7 +183,7 @@ def test_file_environment_and_options_meet(serve: Serve, tmp_path: Path) -> None
         MUNIMENT_HTTP_MAX_PAGE="3",
         MUNIMENT_HTTP_ACCESS_LOG="false",
     )
-    refused = httpx.get(f"{running.url}/v1/events?limit=4", headers=running.headers)
+    refused = httpx.get(f"{running.url}/v1/events?limit=4", headers=running.headers, timeout=LONG)
     assert (refused.status_code, "3" in refused.text) == (400, True)
     logged = "GET /v1/events 400"
     assert logged in running.output_with(logged)
@@ -180,7 +204,7 @@ def test_at_a_terminal_it_shows_a_link_that_opens_the_viewer_once(sqlite_url: st
         while b"Ctrl-C" not in shown:
             shown += terminal.read(4_096)
         (link,) = re.findall(r"http://\S+/enter\?code=\S+", shown.decode())
-        statuses = [httpx.get(link).status_code for _ in range(2)]
+        statuses = [httpx.get(link, timeout=LONG).status_code for _ in range(2)]
         running.terminate()
     assert (statuses, running.returncode) == ([303, 403], 0)
 
@@ -248,7 +272,7 @@ def test_no_token_is_in_the_log(serve: Serve, sqlite_url: str) -> None:
     running = serve(sqlite_url, "--access-log")
     secret = "muniment_" + "A" * 43
     for headers in (running.headers, {"Authorization": f"Bearer {secret}"}):
-        httpx.get(f"{running.url}/v1/events?token={secret}", headers=headers)
+        httpx.get(f"{running.url}/v1/events?token={secret}", headers=headers, timeout=LONG)
     output = running.output_with("GET /v1/events ", times=2)
     assert output.count("GET /v1/events ") == 2
     assert secret not in output

@@ -55,6 +55,12 @@ def test_lists_and_times_are_written_as_people_write_them() -> None:
     assert settings.session_lifetime == timedelta(hours=2)
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """As some editors write it."""
+    settings, _ = load_settings(_file(tmp_path, "\ufeffport = 1"), {})
+    assert settings.port == 1
+
+
 def test_an_empty_variable_is_as_good_as_none() -> None:
     """What a deployment leaves blank keeps its default."""
     settings, _ = load_settings(None, {"MUNIMENT_HTTP_PORT": ""})

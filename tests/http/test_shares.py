@@ -14,8 +14,9 @@ from muniment import Event
 from muniment.http.access import Scope
 from muniment.http.limits import Room
 from muniment.http.problems import MEDIA_TYPE, Refusal
-from tests.http.api.calling import Api, Stream, running, until
+from tests.http.api.calling import Api, Stream, running
 from tests.http.api.posting import NDJSON, over_faulty_store
+from tests.scripted import until
 
 _ACME: Final = ("tenant", "acme")
 _EVENT: Final = b'{"action":"login"}'

@@ -67,13 +67,14 @@ async def test_a_witness_that_hangs_ends_in_its_own_time() -> None:
         return web.Response()
 
     async with serving(hang) as url:
-        vkey = WITNESS_KEY.verifier.text()
-        (anchor,) = anchors_from([f"witness+{url}#{vkey}"], timeout=0.2)
-        with pytest.raises(Unreachable, match="no answer"):
-            await anchor.anchor(Trail().checkpoint(5), Trail().prove)
-        assert asked.is_set()
+        vkey, timeout = WITNESS_KEY.verifier.text(), 0.2
+        while not asked.is_set():  # a machine may be too busy to ask in that time
+            (anchor,) = anchors_from([f"witness+{url}#{vkey}"], timeout=timeout)
+            with pytest.raises(Unreachable, match="no answer"):
+                await anchor.anchor(Trail().checkpoint(5), Trail().prove)
+            await anchor.close()
+            timeout *= 4
         ended.set()
-        await anchor.close()
 
 
 async def test_a_hung_anchor_is_left_alone_for_a_while() -> None:

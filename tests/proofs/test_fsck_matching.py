@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from muniment.fsck import Finding, FindingKind
@@ -76,7 +76,6 @@ async def _matched(
     return numbers(strays.leaves), numbers(strays.events), set(ids)
 
 
-@settings(deadline=None)
 @given(data=st.data())
 async def test_what_was_removed_and_slipped_in_is_found_and_nothing_else(
     data: st.DataObject,
@@ -97,7 +96,6 @@ async def test_what_was_removed_and_slipped_in_is_found_and_nothing_else(
     assert displaced == set()
 
 
-@settings(deadline=None)
 @given(data=st.data())
 async def test_two_that_were_swapped_are_found_and_nothing_else(data: st.DataObject) -> None:
     """However far they are apart."""

@@ -11,6 +11,7 @@ from muniment.anchors.endpoint import HttpAnchor
 from muniment.errors import AnchorError
 from tests.proofs.listening import no_proof, serving
 from tests.proofs.trails import Trail
+from tests.servers.ports import HeldPort
 
 
 class _Endpoint:
@@ -110,8 +111,8 @@ async def test_an_account_in_the_url_is_used_and_never_shown() -> None:
 
 async def test_a_place_that_is_not_there_can_not_be_reached() -> None:
     """Nobody listens: an `AnchorError` with the reason."""
-    async with serving(_Endpoint()) as url:
-        (anchor,) = anchors_from([url])
-    with pytest.raises(Unreachable, match="can't be reached"):
-        await anchor.anchor(Trail().checkpoint(5), no_proof)
-    await anchor.close()
+    with HeldPort() as port:
+        (anchor,) = anchors_from([f"http://127.0.0.1:{port.number}"])
+        with pytest.raises(Unreachable, match="can't be reached"):
+            await anchor.anchor(Trail().checkpoint(5), no_proof)
+        await anchor.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from muniment.anchors.add_checkpoint import MAX_PROOF_LINES, parse_request, request_body
@@ -85,7 +85,6 @@ def test_what_the_client_writes_the_witness_reads(
     assert (request.old_size, list(request.proof), request.note) == (old_size, proof, note)
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_no_altered_byte_gets_a_cosignature(data: st.DataObject) -> None:
     """Whatever byte of a good request is changed: it is refused, or says the same as before."""

@@ -56,7 +56,7 @@ async def test_what_was_cosigned_survives_sigkill(tmp_path: Path) -> None:
         with running_witness(tmp_path) as process:
             assert (await _post(session, process.url, body_of(trail, 0, 5)))[0] == 200
             process.process.send_signal(signal.SIGKILL)
-            process.process.wait(10)
+            process.process.wait(30)
         with running_witness(tmp_path) as process:
             fork = Trail(story="another")
             assert (await _post(session, process.url, body_of(fork, 0, 9)))[:2] == (409, "5\n")
@@ -90,7 +90,7 @@ async def test_a_witness_that_is_told_to_end_ends_well(
         async with aiohttp.ClientSession() as session:
             await _post(session, process.url, body_of(Trail(), 0, 5))
         process.process.send_signal(number)
-        assert process.process.wait(20) == 0
+        assert process.process.wait(30) == 0
         assert [each["code"] for each in process.decisions()] == [200]
 
 

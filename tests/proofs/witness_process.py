@@ -52,7 +52,7 @@ class WitnessProcess:
         """Kill it, if it lives."""
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
+        self.process.wait(30)
         assert self.process.stdout is not None
         self.process.stdout.close()
         if self.url:

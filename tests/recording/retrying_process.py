@@ -10,11 +10,12 @@ import sys
 from datetime import datetime
 
 from muniment import Actor, AuditLog
+from tests.scripted import LONG
 
 
 async def main(url: str, key: str, now: datetime) -> None:
     """Write the receipt to the standard output."""
-    async with AuditLog.open(url, clock=lambda: now) as log:
+    async with AuditLog.open(url, clock=lambda: now, deadline=LONG) as log:
         receipt = await log.record(
             "invoice.pay", tenant_id="acme", actor=Actor.user("u1"), idempotency_key=key
         )

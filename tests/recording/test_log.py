@@ -15,6 +15,7 @@ from muniment.errors import Conflict, InvalidEvent
 from muniment.merkle import leaf_hash
 from muniment.stores import open_store
 from muniment.testing import FaultyStore
+from tests.scripted import tailed
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ async def test_record_many_keeps_the_order(log: AuditLog) -> None:
     start = await log.record("start")
     events = [Event(action=f"a{n}", tenant_id=f"t{n % 3}") for n in range(50)]
     receipts = await log.record_many(events)
-    tail = [e.event_id async for e in log.tail(after=start.event_id, follow=False)]
+    tail = [e.event_id for e in await tailed(log, 50, after=start.event_id)]
     assert [r.event_id for r in receipts] == [e.event_id for e in events] == tail
 
 

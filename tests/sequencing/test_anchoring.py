@@ -64,7 +64,7 @@ async def test_what_is_published_is_brought_to_the_anchors(store: Store) -> None
     sequencer, anchoring = await _anchored(store, place, _Place("b"))
     await store.append([sealed(1)])
     await sequencer.round()
-    await anchoring.close()
+    await anchoring.close(patience=LONG)
     assert place.kept == [("acme", 1)]
     published = await store.trees.checkpoint("acme")
     assert published is not None
@@ -124,5 +124,5 @@ async def test_what_a_dead_process_left_is_anchored(store: Store) -> None:
     place = _Place("a")
     sequencer, anchoring = await _anchored(store, place)
     await sequencer.round()
-    await anchoring.close()
+    await anchoring.close(patience=LONG)
     assert place.kept == [("acme", 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator, Mapping
+from functools import partialmethod
 from pathlib import Path
 
 import pymerkle
@@ -16,7 +17,9 @@ from muniment.checkpoint import open_checkpoint
 from muniment.errors import EventNotFound, InvalidQuery, NotPublished, VerificationError
 from muniment.merkle import leaf_hash
 from muniment.proofs import InclusionProof
+from muniment.sequencer import Sequencer
 from muniment.stores.base import Store
+from tests.scripted import LONG
 from tests.sequencing.sequencers import KEY, KEYS
 
 
@@ -52,8 +55,12 @@ async def test_an_event_is_published_while_the_log_is_open(signing_log: AuditLog
     assert open_checkpoint(published.note, KEYS).tree_size == published.tree_size == 1
 
 
-async def test_a_log_publishes_as_it_closes(log_url: str, tmp_path: Path, store: Store) -> None:
+async def test_a_log_publishes_as_it_closes(
+    log_url: str, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A program of one event need not wait: the last round is run by `close`."""
+    patient = partialmethod(Sequencer.close, catch_up=LONG)
+    monkeypatch.setattr(Sequencer, "close", patient)
     async with AuditLog.open(
         log_url, spool_dir=tmp_path / "s", signing_keys=[KEY], sequence_interval=600
     ) as log:

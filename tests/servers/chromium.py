@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from typing import Final
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 VARIABLE: Final = "MUNIMENT_TEST_CHROMIUM"
+PATIENCE: Final = 30_000
+"""Milliseconds within which whatever is expected of a page has happened."""
 
 
 def find_chromium() -> str:
@@ -29,6 +31,7 @@ def chromium(*arguments: str) -> Iterator[Browser]:
     """A running Chromium. While it is there, no event loop can run in this thread."""
     if os.geteuid() == 0:  # its sandbox refuses root
         arguments = (*arguments, "--no-sandbox")
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=find_chromium(), args=["--disable-dev-shm-usage", *arguments]

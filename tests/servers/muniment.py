@@ -11,13 +11,14 @@ import sys
 import tempfile
 import time
 from http.client import HTTPException
-from typing import Final, Self
+from pathlib import Path
+from typing import ClassVar, Final, Self
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
-_PROGRAM: Final = (sys.executable, "-m", "muniment.cli")
-_START: Final = 30.0
-_STOP: Final = 40.0
+_ROOT: Final = Path(__file__).parents[2]
+_START: Final = 60.0
+_STOP: Final = 60.0
 _PAUSE: Final = 0.02
 _SERVES: Final = re.compile(r"^muniment serves .+ at (https?://\S+)$", re.MULTILINE)
 _TOKEN: Final = re.compile(r"\bmuniment_[A-Za-z0-9_-]{43}")
@@ -33,6 +34,8 @@ class Served:
     token, None if it made none. It goes when its owner's process ends, even by SIGKILL.
     """
 
+    program: ClassVar[str] = "muniment.cli"
+
     def __init__(self, store_url: str | None, *arguments: object, **settings: str) -> None:
         self.store_url = store_url
         self._written = tempfile.TemporaryFile("w+b")  # noqa: SIM115  # open as long as we are
@@ -40,7 +43,7 @@ class Served:
         port = () if "--port" in arguments else ("--port", "0")
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("MUNIMENT_")}
         self.process = subprocess.Popen(
-            [*_PROGRAM, *named, "serve", *port, *map(str, arguments)],
+            [sys.executable, "-m", self.program, *named, "serve", *port, *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=self._written,
             stderr=subprocess.STDOUT,
@@ -131,6 +134,16 @@ class Served:
         raise AssertionError(f"muniment serve did not start: {self.output}")
 
 
+class PatientlyServed(Served):
+    """The same, with a service that has time for everything, however busy the machine is."""
+
+    program = "tests.servers.patient"
+
+    def __init__(self, store_url: str | None, *arguments: object, **settings: str) -> None:
+        given = {"PYTHONPATH": str(_ROOT), "MUNIMENT_HTTP_SEARCH_SECONDS": "60", **settings}
+        super().__init__(store_url, *arguments, **given)
+
+
 def get(url: str, **headers: str) -> tuple[int, bytes]:
     """The status and body that a plain GET gets; any certificate will do."""
     request = Request(url, headers=headers)  # noqa: S310  # the tests' own servers
@@ -139,7 +152,7 @@ def get(url: str, **headers: str) -> tuple[int, bytes]:
     trusting.verify_mode = ssl.CERT_NONE
     opener = build_opener(ProxyHandler({}), HTTPSHandler(context=trusting))
     try:
-        with opener.open(request, timeout=10) as answer:
+        with opener.open(request, timeout=_START) as answer:
             return answer.status, answer.read()
     except HTTPError as refused:
         with refused:

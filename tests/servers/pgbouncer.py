@@ -14,9 +14,10 @@ from typing import Final, Self
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.servers.postgres import Postgres, free_port, unprivileged
+from tests.servers.ports import HeldPort
+from tests.servers.postgres import Postgres, unprivileged
 
-_TIMEOUT: Final = 30
+_TIMEOUT: Final = 60
 _PAUSE: Final = 0.02
 
 # It waits for its standard input to close, which the end of our process does however it comes.
@@ -48,7 +49,7 @@ class PgBouncer:
     def __init__(self, server: Postgres, *, pool_size: int = 2) -> None:
         program = find_pgbouncer()
         self._server = server
-        self._port = free_port()
+        self._port = HeldPort()
         identity = unprivileged()
         self._directory = Path(tempfile.mkdtemp(prefix="muniment-pgbouncer-"))
         self._configure(pool_size)
@@ -67,7 +68,7 @@ class PgBouncer:
         deadline = time.monotonic() + _TIMEOUT
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+                socket.create_connection(("127.0.0.1", self._port.number), timeout=1).close()
             except OSError:
                 if time.monotonic() > deadline:
                     self.close()
@@ -81,12 +82,13 @@ class PgBouncer:
 
     def through(self, url: str) -> str:
         """The URL of the same database and role, through the pooler."""
-        pooled = make_url(url).set(host="127.0.0.1", port=self._port)
+        pooled = make_url(url).set(host="127.0.0.1", port=self._port.number)
         return pooled.render_as_string(hide_password=False)
 
     def close(self) -> None:
         """Stop, and remove its directory."""
         self._watcher.communicate(timeout=_TIMEOUT)
+        self._port.release()
 
     def _configure(self, pool_size: int) -> None:
         server = make_url(self._server.url())
@@ -99,7 +101,7 @@ class PgBouncer:
 * = host={server.host or "127.0.0.1"} port={server.port or 5432}
 [pgbouncer]
 listen_addr = 127.0.0.1
-listen_port = {self._port}
+listen_port = {self._port.number}
 unix_socket_dir =
 auth_type = trust
 auth_file = {self._directory}/users.txt

@@ -13,7 +13,6 @@ import secrets
 import shlex
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -24,6 +23,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 from sqlalchemy.engine import make_url
+
+from tests.servers.ports import HeldPort
 
 URL_VARIABLE: Final = "MUNIMENT_TEST_POSTGRES_URL"
 BIN_VARIABLE: Final = "MUNIMENT_TEST_POSTGRES_BIN"
@@ -208,8 +209,8 @@ class PostgresServer(Postgres):
                 f"set TMPDIR to a directory that everybody may enter"
             )
         self._give_away(self._directory)
-        self._port = free_port()
-        super().__init__(f"postgresql://postgres@127.0.0.1:{self._port}/postgres", programs)
+        self._port = HeldPort()
+        super().__init__(f"postgresql://postgres@127.0.0.1:{self._port.number}/postgres", programs)
         self._server_binaries = self._reachable(programs)
         self._watcher = subprocess.Popen(
             ["/bin/sh", "-c", _WATCHER, "sh", self._server_binaries / "pg_ctl", self._directory],
@@ -234,7 +235,7 @@ class PostgresServer(Postgres):
 
     def start(self) -> None:
         """Serve, on the same port each time, once recovery is through."""
-        options = ["-p", str(self._port), "-k", str(self._directory)]
+        options = ["-p", str(self._port.number), "-k", str(self._directory)]
         for name, value in self._settings.items():
             options += ["-c", f"{name}={value}"]
         arguments = ("-w", "-l", "server.log", "-o", shlex.join(options))
@@ -267,6 +268,7 @@ class PostgresServer(Postgres):
     def close(self) -> None:
         """Stop, whatever state it is in; the directory goes by itself soon after."""
         self._watcher.communicate(timeout=_TIMEOUT)
+        self._port.release()
 
     def drop_database(self, name: str) -> None:
         """Leave it: a drop is a checkpoint, and the server goes as a whole soon."""
@@ -344,14 +346,6 @@ def _environment() -> dict[str, str]:
     """Ours without the PG… variables: they would lead elsewhere. Messages are in English."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     return {**kept, "LC_ALL": "C"}
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _signal(pids: list[int], number: signal.Signals) -> None:

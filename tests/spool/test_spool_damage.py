@@ -256,7 +256,7 @@ def _after(damage: Callable[[bytes], bytes]) -> tuple[list[int], int]:
         return _lost(events), sum(map(len, damaged_in(Path(directory))))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(offset=st.integers(0, len(_WHOLE) - 1), mask=st.integers(1, 255))
 def test_any_flipped_byte_costs_its_own_record_at_most(offset: int, mask: int) -> None:
     """Wherever a byte is changed, no event comes out changed, and no other record is lost.
@@ -271,7 +271,7 @@ def test_any_flipped_byte_costs_its_own_record_at_most(offset: int, mask: int) -
     assert set_aside == (len(_RECORDS[hit[0]]) if hit else len(HEADER))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(length=st.integers(0, len(_WHOLE)))
 def test_any_cut_costs_only_what_is_behind_it(length: int) -> None:
     """Wherever a file is cut, all records that are still whole come out."""
@@ -282,7 +282,7 @@ def test_any_cut_costs_only_what_is_behind_it(length: int) -> None:
     assert set_aside == length - torn
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     start=st.integers(0, len(_WHOLE)),
     end=st.integers(0, len(_WHOLE)),

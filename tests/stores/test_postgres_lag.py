@@ -163,7 +163,7 @@ async def test_a_transaction_that_holds_nothing_up_is_not_named(
 
 async def test_a_prepared_transaction_is_named() -> None:
     """By its gid: it has no process any more, and survives a restart of the server."""
-    with PostgresServer(max_prepared_transactions="2") as server:
+    with PostgresServer(autovacuum="off", max_prepared_transactions="2") as server:
         url = server.url(server.create_database())
         store = open_store(url, migrate=True)
         await store.open()

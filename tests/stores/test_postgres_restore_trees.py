@@ -35,7 +35,7 @@ def programs() -> Path:
 @pytest.fixture
 def other_cluster() -> Iterator[PostgresServer]:
     """A fresh cluster, with the roles that a dump of one database leaves out."""
-    with PostgresServer() as server:
+    with PostgresServer(autovacuum="off") as server:
         roles = ("writer", "reader", "keeper", "sequencer", "service")
         server.psql("".join(f"CREATE ROLE muniment_{role};" for role in roles))
         yield server

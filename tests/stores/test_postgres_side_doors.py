@@ -198,7 +198,7 @@ def test_a_type_of_the_callers_own_gets_no_rights(own_place: Secured) -> None:
         for name in ("text", "name", "timestamptz", "regclass", "uuid", "xid8")
     )
     done = own_place.run(
-        f"{_EVIL} {domains} SELECT muniment.ensure_partition('2021-07-01');"
+        f"{_EVIL} {domains} SELECT muniment.ensure_partition('2021-07-01Z');"
         "SELECT muniment.index_pending(10);",
         own_place.acme_writer,
     )
@@ -211,7 +211,7 @@ def test_a_table_of_the_callers_own_is_not_read(own_place: Secured) -> None:
     """Nor do they take a caller's table for one of the catalog's: the triggers are all on."""
     own_place.answer(
         "CREATE TABLE pg_temp.pg_trigger (tgname name, tgrelid oid);"
-        "SELECT muniment.ensure_partition('2021-07-01')",
+        "SELECT muniment.ensure_partition('2021-07-01Z')",
         own_place.acme_writer,
     )
     always = own_place.answer(

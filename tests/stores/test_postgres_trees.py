@@ -205,10 +205,11 @@ async def test_who_hangs_is_replaced(
 ) -> None:
     """The server ends a pass that goes on for ever; another process does its work."""
     await store.append([sealed(1)])
-    monkeypatch.setattr(trees_sql, "BEGIN", trees_sql.BEGIN.replace("60s", "500ms"))
     held = _Held()
-    first = asyncio.create_task(store.trees.integrate(10, held))
-    await held.began.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(trees_sql, "BEGIN", trees_sql.BEGIN.replace("60s", "500ms"))
+        first = asyncio.create_task(store.trees.integrate(10, held))
+        await held.began.wait()
     async with asyncio.timeout(60):
         while not await other.trees.integrate(10, grow):  # noqa: ASYNC110 - of the server
             await asyncio.sleep(0.05)

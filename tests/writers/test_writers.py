@@ -259,7 +259,7 @@ def test_whatever_is_given_the_call_returns_and_the_event_is_there(
     configure(sqlite_url)
     calls = 0
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(
         st.fixed_dictionaries(
             dict.fromkeys(_CALLS[function], anything),

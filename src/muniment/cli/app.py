@@ -63,7 +63,8 @@ class MunimentGroup(click.Group):
         run_command: Callable[..., Any] = super().main
         try:
             result = run_command(*args, **extra)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # as it is for whoever closed it
+                sys.stdout.flush()
         except click.exceptions.NoArgsIsHelpError as no_command:
             click.echo(no_command.format_message(), err=True)
             return no_command.exit_code

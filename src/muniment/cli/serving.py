@@ -83,8 +83,8 @@ def serve(app: App, /, *, file: str | None, **options: Any) -> None:
     # Before a token is made: it is shown once, and should not be for nothing.
     with serving.bound(settings) as place:
         # A link that lets anybody in, if only once and for minutes, is for a person's eyes alone.
-        with_link = not is_open and sys.stdout.isatty()
-        token, code = run(_ways_in(url, settings, is_open=is_open, with_link=with_link))
+        seen = sys.stdout is not None and sys.stdout.isatty()
+        token, code = run(_ways_in(url, settings, is_open=is_open, with_link=seen and not is_open))
         if token:
             click.echo(
                 f"the first token, good for everything and shown this once:\n  TOKEN={token}"

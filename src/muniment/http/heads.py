@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from muniment.http.streaming import HEAD_ONLY
+
 _Message = Any
 _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
@@ -46,4 +48,4 @@ class Heads:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 has_begun.set()
 
-        await self._application({**scope, "method": "GET"}, received, sent)
+        await self._application({**scope, "method": "GET", HEAD_ONLY: True}, received, sent)

@@ -24,11 +24,11 @@ from typing import Any, Final, Self
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
-from granian.server.mp import MPServer
+from granian.server.mp import MPServer, WorkerProcess
 
 from muniment.errors import InvalidConfig, MunimentError
 from muniment.http.settings import ServiceSettings
-from muniment.http.worker import ACCESS_LOGGER, Work, load
+from muniment.http.worker import ACCESS_LOGGER, IsNews, Work, load, signals_held_back
 
 _PIECE: Final = 262_144
 _BACKLOG: Final = 2_048
@@ -88,9 +88,10 @@ def bound(settings: ServiceSettings) -> Place:
     """The place to listen on, taken; no connection is accepted yet. Port 0 is one that was free.
 
     Raises `MunimentError` if somebody else listens there, or we may not; `InvalidConfig` for an
-    address, certificate or key that is none.
+    address, certificate or key that is none, and a directory of exports that we can't write to.
     """
     _check_certificate(settings)
+    _check_export_directory(settings)
     address = resolved(settings.host)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
@@ -170,8 +171,49 @@ def _server(settings: ServiceSettings, place: Place) -> _Server:
     )
 
 
+class _Process(WorkerProcess):
+    """A worker that one thread alone waits for.
+
+    With two, the one that the system doesn't tell of the end takes the worker for alive, and the
+    server logs that it has to kill it.
+    """
+
+    def _watch(self) -> None:
+        self._watcher_thread = threading.Thread(target=self._watcher)
+        self._watcher_thread.start()
+
+    def _watcher(self) -> None:
+        self.inner.join()
+        if not self.parent.interrupt_signal:  # else it may have got the signal before we did
+            super()._watcher()  # type: ignore[no-untyped-call]
+
+    def join(self, timeout: float | None = None) -> None:
+        self._watcher_thread.join(timeout)
+
+
 class _Server(MPServer):
-    """Granian, except that a second signal ends at once, and a hang-up is a signal to end."""
+    """Granian, except that a second signal ends at once, and a hang-up is a signal to end.
+
+    A worker that is still starting misses no signal: it is born with them held back. Whoever starts
+    us by `nohup` has hang-ups ignored.
+    """
+
+    def __init__(self, *args: Any, **extra: Any) -> None:
+        super().__init__(*args, **extra)
+        self.ignores_hangup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+    def _spawn_worker(self, *args: Any, **extra: Any) -> WorkerProcess:
+        worker = super()._spawn_worker(*args, **extra)
+        worker.__class__ = _Process  # there is no other way to have our own
+        return worker
+
+    def _spawn_workers(self, *args: Any) -> None:
+        with signals_held_back():
+            super()._spawn_workers(*args)  # type: ignore[no-untyped-call]
+
+    def _respawn_workers(self, *args: Any, **extra: Any) -> None:
+        with signals_held_back():
+            super()._respawn_workers(*args, **extra)
 
     def signal_handler_interrupt(self, *args: Any, **extra: Any) -> None:
         if self.interrupt_signal:
@@ -181,7 +223,8 @@ class _Server(MPServer):
         super().signal_handler_interrupt(*args, **extra)  # type: ignore[no-untyped-call]
 
     def signal_handler_reload(self, *args: Any, **extra: Any) -> None:
-        self.signal_handler_interrupt(*args, **extra)
+        if not self.ignores_hangup:
+            self.signal_handler_interrupt(*args, **extra)
 
 
 def _check_certificate(settings: ServiceSettings) -> None:
@@ -194,6 +237,18 @@ def _check_certificate(settings: ServiceSettings) -> None:
         raise InvalidConfig(
             f"tls_certificate, tls_key: {certificate} and {key} can't be used: "
             f"{error.strerror or error}"
+        ) from None
+
+
+def _check_export_directory(settings: ServiceSettings) -> None:
+    if settings.export_directory is None:
+        return
+    try:
+        Path(settings.export_directory).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=settings.export_directory).close()
+    except OSError as error:
+        raise InvalidConfig(
+            f"export_directory: {settings.export_directory} can't be written to: {error.strerror}"
         ) from None
 
 
@@ -215,8 +270,13 @@ def _logging() -> dict[str, Any]:
     """What the service logs: warnings of all, and the access log if it is on; all on stderr."""
     return {
         "formatters": {"line": {"format": _FORMAT}, "bare": {"format": "%(asctime)s %(message)s"}},
+        "filters": {"news": {"()": IsNews}},
         "handlers": {
-            "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "line",
+                "filters": ["news"],
+            },
             "access": {"class": "logging.StreamHandler", "formatter": "bare"},
         },
         "loggers": {

@@ -268,8 +268,7 @@ def _table_of(variable: str, value: str) -> Any:
 def _of_file(path: Path) -> dict[str, Any]:
     """The settings in a file. Its sections are there for the eye, but for those of `_TABLES`."""
     try:
-        with path.open("rb") as file:
-            read = tomllib.load(file)
+        read = tomllib.loads(path.read_text("utf-8-sig"))  # some editors begin with a mark
     except OSError as error:
         raise InvalidConfig(f"{path}: can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

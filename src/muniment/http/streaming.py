@@ -16,6 +16,10 @@ _PATIENCE: Final = 30.0
 """Seconds that a client has to take a piece: one that takes none has the room of another."""
 
 
+HEAD_ONLY: Final = "muniment.head_only"
+"""The key in an ASGI scope that tells of a request for the head alone."""
+
+
 class Streamed(Response[bytes]):
     """A response whose body is what the source yields, made piece by piece as the client reads.
 
@@ -56,14 +60,34 @@ class _Streaming(ASGIStreamingResponse):
     ended: Callable[[], Awaitable[None]] | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head: Any = None
+
         async def sent(message: Any) -> None:
+            # The head waits for what it leads: until then what ends the source is an answer yet.
+            nonlocal head
+            if message["type"] == "http.response.start" and not scope.get(HEAD_ONLY):
+                head = message
+                return
             async with asyncio.timeout(_PATIENCE):
+                if head is not None:
+                    began, head = head, None
+                    await send(began)
                 await send(message)
 
         try:
             await super().__call__(scope, receive, sent)
+        except ExceptionGroup as errors:
+            raise _first_of(errors) from None
         finally:
             with CancelScope(shield=True):
                 await self.iterator.aclose()  # type: ignore[union-attr]
                 if self.ended is not None:
                     await self.ended()
+
+
+def _first_of(errors: ExceptionGroup[Exception]) -> Exception:
+    """What ended the source: the task group that ran it tells of it in a group."""
+    error: Exception = errors
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

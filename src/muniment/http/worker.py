@@ -14,14 +14,16 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.synchronize import Event
 from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
+from litestar.exceptions import LitestarException
 
+from muniment.errors import MunimentError
 from muniment.http.app import make_app
 from muniment.http.problems import MEDIA_TYPE, Refusal
 from muniment.http.service import Service
@@ -34,6 +36,20 @@ _log: Final = logging.getLogger("muniment.http")
 _access: Final = logging.getLogger(ACCESS_LOGGER)
 # What was cut off gets this long to leave, before the process ends without it.
 _LEAVING: Final = 1.0
+
+
+@contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Within the block signals to end wait. A process that is started there holds them back, too.
+
+    Else they would call the handlers that it has from its parent, and be forgotten: until it has
+    loaded its application it has none of its own.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +98,9 @@ class Worker:
                 raise
             with suppress(Exception):  # the answer may have begun, or the client be gone
                 await _say_closing(send)
+        except LitestarException as error:  # the answer had begun
+            _tell_why(scope, error)
+            raise BrokenOff from None  # then the server breaks the connection off
         finally:
             self._at_work.discard(task)
 
@@ -144,6 +163,33 @@ class Worker:
             _access.info("%s %s %d %.1f ms", scope["method"], quote(scope["path"]), status, took)
 
 
+class BrokenOff(Exception):
+    """An answer ends before its end. Why has been logged."""
+
+
+class IsNews(logging.Filter):
+    """Leaves out what the server says of a `BrokenOff`."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log it."""
+        return BrokenOff.__qualname__ not in record.getMessage()
+
+
+def _tell_why(scope: Any, error: BaseException) -> None:
+    while isinstance(error, LitestarException) and error.__cause__ is not None:
+        error = error.__cause__  # each layer wraps it
+    known = isinstance(error, Refusal | MunimentError | TimeoutError)
+    reason = "its client takes nothing" if isinstance(error, TimeoutError) else error
+    _log.log(
+        logging.WARNING if known else logging.ERROR,
+        "%s %s: the answer was broken off: %s",
+        scope["method"],
+        quote(scope["path"]),
+        reason,
+        exc_info=None if known else error,
+    )
+
+
 async def _say_closing(send: Any) -> None:
     refusal = Refusal(503, "closing", "The service is ending; send the same again.")
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"retry-after", b"1")]
@@ -155,7 +201,8 @@ def _watch_signals(loop: Any, tell: Callable[[], None]) -> None:
     """Have `tell` called as well when the server's own handler of a signal to end is.
 
     Once: Ctrl-C at a terminal reaches this process, and then the one that started it, which sends
-    another signal. The server's handler stands still for good if it is called again.
+    another signal. The server's handler stands still for good if it is called again. Signals that
+    were held back while this process was starting come once the loop runs.
     """
     add: Callable[..., None] = loop.add_signal_handler
     is_told = False
@@ -169,6 +216,8 @@ def _watch_signals(loop: Any, tell: Callable[[], None]) -> None:
                 handler(*arguments)
 
         add(number, both)
+        # Not before the loop runs: until then it would forget the signal.
+        loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, [number])
 
     loop.add_signal_handler = added
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, Self
@@ -18,8 +18,8 @@ from muniment.http.access import Scope
 from muniment.http.auth.secrets import issue
 from muniment.http.service import Service
 from muniment.sealing import utc_now
+from tests.scripted import LONG
 
-_PATIENCE: Final = 20.0
 READER: Final = (Scope.READ, Scope.EXPORT)
 
 
@@ -67,21 +67,12 @@ class Api:
         return Stream(self.app, path, {**self.headers, **headers})
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    """Return once it holds."""
-    async with asyncio.timeout(_PATIENCE):
-        while True:
-            if holds():
-                return
-            await asyncio.sleep(0.005)
-
-
 @asynccontextmanager
 async def running(url: str, **settings: Any) -> AsyncIterator[Api]:
     """The application over a new log, with a token that may do anything."""
     keys = settings.pop("signing_keys", ())
     async with AuditLog.open(url, signing_keys=keys, sequence_interval=0.05) as log:
-        app = make_app(log, ServiceSettings(**settings))
+        app = make_app(log, ServiceSettings(**{"search_seconds": LONG, **settings}))
         async with _living(app):
             api = Api(app, log)
             api.headers = await api.token(*Scope)
@@ -177,7 +168,7 @@ class Stream:
     async def _message(self) -> Any:
         """What the application sends next."""
         wanted = asyncio.create_task(self._sent.get())
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(LONG):
             await asyncio.wait((wanted, self.task), return_when=asyncio.FIRST_COMPLETED)
             if not wanted.done() and self._sent.empty():
                 wanted.cancel()

@@ -7,8 +7,7 @@ from typing import Any
 
 from muniment import Event
 from tests.http.api.calling import Api
-
-_PATIENCE = 20.0
+from tests.scripted import LONG
 
 
 async def begin(
@@ -23,7 +22,7 @@ async def begin(
 
 async def once_ended(api: Api, path: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
     """What is said of an export once it is neither waiting nor running."""
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(LONG):
         while True:
             found: dict[str, Any] = (await api.get(path, headers=headers or {})).json()
             if found["state"] not in {"waiting", "running"}:

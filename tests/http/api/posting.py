@@ -44,7 +44,7 @@ async def stored_actions(api: Api, tenant_id: str | None = None) -> list[str]:
 async def over_faulty_store(url: str, **settings: Any) -> AsyncIterator[tuple[Api, FaultyStore]]:
     """The application over a store that fails when it is told to."""
     store = FaultyStore(open_store(url))
-    async with AuditLog(store, deadline=0.5, sequence=False) as log:
+    async with AuditLog(store, sequence=False) as log:
         api = Api(make_app(log, ServiceSettings(**settings)), log)
         api.headers = await api.token(*Scope)
         yield api, store

@@ -16,8 +16,9 @@ from muniment.http.access import Scope
 from muniment.http.api import batches
 from muniment.http.api.given import event_of
 from muniment.sealing import utc_now
-from tests.http.api.calling import Api, until
+from tests.http.api.calling import Api
 from tests.http.api.posting import over_faulty_store, post_batch, stored_actions
+from tests.scripted import until
 
 _JSON = {"Content-Type": "application/json"}
 

@@ -15,8 +15,9 @@ from muniment.http import exports
 from muniment.http.access import Scope
 from muniment.http.exports import Exports
 from muniment.keys import SigningKey
-from tests.http.api.calling import Api, running, until
+from tests.http.api.calling import Api, running
 from tests.http.api.exported import begin, once_ended, record
+from tests.scripted import until
 
 
 class _Gate:

@@ -16,7 +16,8 @@ from muniment.errors import StoreUnavailable
 from muniment.http import streaming
 from muniment.http.access import Scope
 from muniment.http.api import finding
-from tests.http.api.calling import Api, until
+from tests.http.api.calling import Api
+from tests.scripted import until
 
 _START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -113,7 +114,7 @@ async def test_a_query_that_is_wrong_is_refused_by_name(api: Api, query: str, fi
 @pytest.fixture
 def slow_search(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every search has time for ten events."""
-    seconds = count(0, 60)
+    seconds = count(0, 600)
     monkeypatch.setattr(searching, "_LOOKED_AT_FIRST", 10)
     monkeypatch.setattr(api.log._searcher, "_monotonic", lambda: next(seconds))
 

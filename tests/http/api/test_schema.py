@@ -13,7 +13,7 @@ import pytest
 from muniment.http.problems import MEDIA_TYPE
 from muniment.keys import SigningKey, write_key
 from tests.http.api.calling import Api
-from tests.servers.muniment import Served
+from tests.servers.muniment import PatientlyServed, Served
 
 _ROOT: Final = Path(__file__).parents[3]
 _SCHEMATHESIS: Final = Path(sys.executable).with_name("st")
@@ -25,11 +25,11 @@ def served_with_a_key(tmp_path: Path) -> Iterator[Served]:
     key = tmp_path / "audit.key"
     write_key(key, SigningKey.from_seed("example.com/audit", b"1" * 32))
     url = f"sqlite:///{tmp_path / 'audit.db'}"
-    with Served(url, MUNIMENT_SIGNING_KEY_FILE=str(key)) as running:
+    with PatientlyServed(url, MUNIMENT_SIGNING_KEY_FILE=str(key)) as running:
         yield running
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_the_service_is_what_its_description_says(
     served_with_a_key: Served, tmp_path: Path
 ) -> None:
@@ -45,7 +45,7 @@ def test_the_service_is_what_its_description_says(
             f"{served.url}/schema",
             *("--header", f"Authorization: Bearer {served.token}"),
             *("--checks", "all", "--max-examples", "8", "--seed", "1"),
-            *("--generation-deterministic", "--continue-on-failure", "--request-timeout", "10"),
+            *("--generation-deterministic", "--continue-on-failure", "--request-timeout", "60"),
             "--no-color",
         ],
         cwd=tmp_path,

@@ -9,6 +9,7 @@ from muniment import Event
 from muniment.http.access import Scope
 from muniment.http.api import tailing
 from tests.http.api.calling import Api, Stream, running
+from tests.scripted import until
 
 _NOBODY = "01956366-8510-7000-8b24-ea88ced69780"
 
@@ -137,5 +138,4 @@ async def test_a_client_that_leaves_is_forgotten(api: Api) -> None:
     async with api.stream("/v1/tail"):
         assert len(api.service.rooms.tails) == 1
     assert not api.service.rooms.tails
-    await asyncio.sleep(0)
-    assert not [task for task in asyncio.all_tasks() if "_following" in repr(task)]
+    await until(lambda: not [task for task in asyncio.all_tasks() if "_following" in repr(task)])

@@ -13,12 +13,12 @@ from litestar.routes import HTTPRoute
 
 from muniment.http.access import COOKIE_KEY, PUBLIC, SCOPE_KEY, Scope
 from tests.http.auth.calling import SAME_ORIGIN, Site
+from tests.scripted import LONG
 
 SECRET: Final = "s3cr3t-of-globex"  # noqa: S105 - to see where it turns up
 """Stands in every event of the tenant globex."""
 STREAMS: Final = frozenset({"/v1/tail", "/live/stream"})
 """They have no end: a call goes on until it has an event of acme, so none may be left out."""
-_PATIENCE: Final = 30.0
 
 
 class Route(NamedTuple):
@@ -134,16 +134,16 @@ async def call(
     app: Any = site.app
     task = asyncio.create_task(app(scope, receive, send))
     try:
-        async with asyncio.timeout(_PATIENCE), arrived:
+        async with asyncio.timeout(LONG), arrived:
             await arrived.wait_for(lambda: messages)
         start = {k.decode().lower(): v.decode() for k, v in messages[0]["headers"]}
         if start.get("content-type", "").startswith("text/event-stream"):
             await site.log.record(SECRET, tenant_id="globex")
             beacon = (await site.log.record("beacon", tenant_id="acme")).event_id.encode()
-            async with asyncio.timeout(_PATIENCE), arrived:
+            async with asyncio.timeout(LONG), arrived:
                 await arrived.wait_for(lambda: beacon in text())
             gone.set()
-        await asyncio.wait_for(task, _PATIENCE)
+        await asyncio.wait_for(task, LONG)
     finally:
         gone.set()
         task.cancel()

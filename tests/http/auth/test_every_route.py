@@ -18,6 +18,7 @@ from muniment.sealing import utc_now
 from tests.http.auth.calling import SAME_ORIGIN, Site, all_but, serving
 from tests.http.auth.issuer import Issuer
 from tests.http.auth.routes import SECRET, STREAMS, bodies, call, routes_of, shown
+from tests.scripted import LONG
 
 _KINDS: Final = ("token", "oidc", "session", "host")
 _NOTHING: Final = {"event_id": "019ff000-0000-7000-8000-000000000000", "export_id": "none"}
@@ -77,11 +78,12 @@ async def ids(site: Site) -> dict[str, str]:
     async with site.client() as client:
         begun = await client.post("/v1/exports", json={"format": "jsonl"}, headers=headers)
         export_id = begun.json()["export_id"]
-        for _ in range(500):
-            found = await client.get(f"/v1/exports/{export_id}/file", headers=headers)
-            if found.status_code == 200:
-                break
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(LONG):
+            while True:
+                found = await client.get(f"/v1/exports/{export_id}/file", headers=headers)
+                if found.status_code == 200:
+                    break
+                await asyncio.sleep(0.02)
     assert SECRET in found.text
     return {"event_id": event.event_id, "export_id": export_id}
 

@@ -9,7 +9,8 @@ import pytest
 
 from muniment.event import Actor, Event
 from muniment.http.access import Scope
-from tests.http.api.calling import Api, running, until
+from tests.http.api.calling import Api, running
+from tests.scripted import until
 
 PAGE = {"Accept": "text/html"}
 

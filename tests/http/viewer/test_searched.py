@@ -34,7 +34,7 @@ async def slow(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
                 for n in range(40)
             ]
         )
-        seconds = count(0, 60)
+        seconds = count(0, 600)
         monkeypatch.setattr(searching, "_LOOKED_AT_FIRST", 10)
         monkeypatch.setattr(api.log._searcher, "_monotonic", lambda: next(seconds))
         yield api

@@ -33,6 +33,7 @@ _STREAMED_AT_ONCE: Final = 200
 _PIECE_BYTES: Final = 65_536
 _PAGE_BYTES: Final = 8 * 2**20
 _PAGE_PIECE_BYTES: Final = 2**20
+_WITHOUT_AN_END: Final = ("1", "1.0")
 _CSV_TYPE: Final = "text/csv; charset=utf-8; header=present"
 _Pages = Callable[[str | None, int, float], Awaitable[Page]]
 """Fetches the page behind a cursor, of up to so many events, within so many seconds."""
@@ -55,7 +56,7 @@ _Pages = Callable[[str | None, int, float], Awaitable[Page]]
                     description="The events.", bodies={JSON: Found, NDJSON: bytes, CSV: bytes}
                 )
             },
-            problems=(406,),
+            problems=(406, 505),
         ),
     },
 )
@@ -91,6 +92,13 @@ async def find_events(
         length = {"Content-Length": str(len(found))}
         return Streamed(_cut(found), media_type=JSON, headers=length)
     caller.require(Scope.EXPORT)
+    if request.scope["http_version"] in _WITHOUT_AN_END:
+        raise Refusal(
+            HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
+            "http-version",
+            "A stream that is broken off would look whole in HTTP/1.0; ask by HTTP/1.1. In nginx: "
+            "proxy_http_version 1.1.",
+        )
     pace = Pace(_STREAMED_AT_ONCE)
     # Each page has a budget of its own: a stream takes its turn among the searches, not all turns.
     first = await page(cursor, min(limit or pace.size, pace.size), seconds)

@@ -103,6 +103,7 @@ async def live_page(
                 if (value := getattr(asked, name)) is not UNSET
             ],
             "live_url": links("/live"),
+            "again_url": links("/live", **_of(asked)),
             "stream_url": links("/live/stream", **_of(asked)),
             "trail_url": links("/", **_of(asked)),
         },

@@ -15,6 +15,7 @@ const state = root.querySelector("[data-state]");
 const waiting = root.querySelector("[data-waiting]");
 const empty = root.querySelector("[data-empty]");
 const left = root.querySelector("[data-left]");
+const again = root.querySelector("[data-sign-in-again]");
 const spoken = root.querySelector("[data-spoken]");
 const number = new Intl.NumberFormat(document.documentElement.lang || undefined);
 
@@ -57,6 +58,7 @@ const stream = new Stream(
   (name, seconds) => {
     state.dataset.state = name;
     state.querySelector("[data-label]").textContent = say(name, seconds);
+    again.hidden = name !== "over";
     if (name === "open") fillGap();
   },
 );

@@ -5,7 +5,8 @@ const LONGEST_WAIT = 30_000;
 
 /**
  * Opens `url`. `got(id, data)` is called for each event, `told(state, seconds)` when the connection
- * is "open", is "lost" and tried again, or was "refused" and is tried again in so many seconds.
+ * is "open", is "lost" and tried again, or was "refused" and is tried again in so many seconds; it
+ * is "over" if it was refused because nobody is signed in any more.
  */
 export class Stream {
   #url;
@@ -47,9 +48,21 @@ export class Stream {
       this.#told("lost"); // the browser tries again
       return;
     }
-    // It was refused: too many tails are open, the session is over, or a proxy answers instead.
-    this.#told("refused", Math.round(this.#wait / 1_000));
-    setTimeout(() => source === this.#source && this.open(), this.#wait);
-    this.#wait = Math.min(2 * this.#wait, LONGEST_WAIT);
+    this.#refused(source);
+  }
+
+  // Too many tails are open, the session is over, or a proxy answers instead: the browser won't say.
+  async #refused(source) {
+    const wait = this.#wait;
+    this.#wait = Math.min(2 * wait, LONGEST_WAIT);
+    let isOver = false;
+    try {
+      isOver = (await fetch(source.url, { method: "HEAD" })).status === 401;
+    } catch {
+      // it can't be reached either
+    }
+    if (source !== this.#source) return;
+    this.#told(isOver ? "over" : "refused", Math.round(wait / 1_000));
+    setTimeout(() => source === this.#source && this.open(), wait);
   }
 }
