@@ -47,5 +47,7 @@ class Heads:
                 await send(message)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 has_begun.set()
+            elif message.get("more_body"):  # of a stream, which ends here: no piece is taken
+                await asyncio.Event().wait()
 
         await self._application({**scope, "method": "GET", HEAD_ONLY: True}, received, sent)
