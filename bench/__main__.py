@@ -39,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.quick:
         options.rounds, options.seconds, options.emits = 1, 0.1, 500
-        options.events, options.leaves = 5_000, 100_000
-        options.load_seconds, options.window_seconds = 0.5, 5.0
+        options.events, options.leaves = 5_000, 20_000
+        options.load_seconds, options.window_seconds = 0.5, 2.0
     report = _measure(options)
     print_report(report, Console(width=None if sys.stdout.isatty() else 110))
     options.json.parent.mkdir(parents=True, exist_ok=True)

@@ -65,8 +65,8 @@ _EVERY_CASE = {
         for case in (
             (trees.GROUP, trees.appending(store), 1),
             (trees.GROUP, trees.integrating(store), 1),
-            (inclusion.GROUP, inclusion.proving(store, 100_000), 1),
-            (inclusion.GROUP, inclusion.proving_first(store, 100_000), 1),
+            (inclusion.GROUP, inclusion.proving(store, 20_000), 1),
+            (inclusion.GROUP, inclusion.proving_first(store, 20_000), 1),
             (sequencing.GROUP, sequencing.at_most(store, sequenced=False), sequencing.TASKS),
             (sequencing.GROUP, sequencing.at_most(store, sequenced=True), sequencing.TASKS),
             (sequencing.GROUP, sequencing.at_half(store, sequenced=False), 1),
