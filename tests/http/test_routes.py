@@ -226,7 +226,7 @@ async def test_no_query_makes_it_fail(api: Api, path: str) -> None:
     """Whatever stands behind the question mark, the answer is an answer or a refusal."""
     asked: list[str] = []
 
-    @settings(max_examples=60, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=60, derandomize=True, database=None)
     @given(_queries)
     def collect(query: str) -> None:
         asked.append(query)

@@ -291,14 +291,19 @@ async def test_a_run_that_is_interrupted_again_and_again_ends_the_same(
     assert not path.exists()
 
 
-async def test_a_state_without_keys_is_not_gone_on_with_keys(long_url: str, tmp_path: Path) -> None:
-    """Its trees were looked at without a signature verified, and would pass for signed."""
-    path = tmp_path / "state"
+async def _interrupted(url: str, path: Path) -> None:
+    """Begin to look at a log, and keep in that file how far it came."""
     task = asyncio.current_task()
     assert task is not None
     with pytest.raises(asyncio.CancelledError):
-        await _fsck(long_url, resume=path, progress=lambda *_: task.cancel() and None)
+        await _fsck(url, resume=path, progress=lambda *_: task.cancel() and None)
     task.uncancel()
+
+
+async def test_a_state_without_keys_is_not_gone_on_with_keys(long_url: str, tmp_path: Path) -> None:
+    """Its trees were looked at without a signature verified, and would pass for signed."""
+    path = tmp_path / "state"
+    await _interrupted(long_url, path)
     with pytest.raises(InvalidConfig, match="with 0 keys"):
         await _fsck(long_url, resume=path, keys=[LOG_KEY.verifier])
     assert path.exists()
@@ -310,11 +315,7 @@ async def test_a_state_of_another_log_is_refused(
     """Nothing would fit together."""
     await extend(sqlite_url, 3)
     path = tmp_path / "state"
-    task = asyncio.current_task()
-    assert task is not None
-    with pytest.raises(asyncio.CancelledError):
-        await _fsck(long_url, resume=path, progress=lambda *_: task.cancel() and None)
-    task.uncancel()
+    await _interrupted(long_url, path)
     with pytest.raises(InvalidConfig, match="name another file"):
         await _fsck(sqlite_url, resume=path)
     path.write_text("{}")

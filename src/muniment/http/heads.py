@@ -18,8 +18,8 @@ class Heads:
     """Stands before an application, and answers a HEAD with the head of the answer to a GET.
 
     To those behind it it is that GET, which has the same limits and is recorded as the same
-    reading, until the answer begins: then the client goes away, as it seems to them. So a stream
-    ends where its body would begin, a live tail too.
+    reading, until the answer begins: then the client goes away, as it seems to them. Streams, which
+    `HEAD_ONLY` tells, are not begun, live tails neither.
     """
 
     def __init__(self, application: _Application) -> None:
@@ -47,7 +47,5 @@ class Heads:
                 await send(message)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 has_begun.set()
-            elif message.get("more_body"):  # of a stream, which ends here: no piece is taken
-                await asyncio.Event().wait()
 
         await self._application({**scope, "method": "GET", HEAD_ONLY: True}, received, sent)

@@ -45,7 +45,7 @@ class Streamed(Response[bytes]):
         self, app: Any, request: Request[Any, Any, Any], **given: Any
     ) -> ASGIResponse:
         """What is sent."""
-        del app, request
+        del app
         made = _Streaming(
             iterator=self._source,
             media_type=self.media_type,
@@ -53,6 +53,7 @@ class Streamed(Response[bytes]):
             headers={**(given.get("headers") or {}), **self.headers},
         )
         made.ended = self._ended
+        made.is_head_response = HEAD_ONLY in request.scope  # the source is not begun then
         return made
 
 
@@ -65,7 +66,7 @@ class _Streaming(ASGIStreamingResponse):
         async def sent(message: Any) -> None:
             # The head waits for what it leads: until then what ends the source is an answer yet.
             nonlocal head
-            if message["type"] == "http.response.start" and not scope.get(HEAD_ONLY):
+            if message["type"] == "http.response.start":
                 head = message
                 return
             async with asyncio.timeout(_PATIENCE):

@@ -181,7 +181,6 @@ async def test_without_a_credential_there_is_a_challenge(site: Site) -> None:
 @given(shown=st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=80))
 @settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 async def test_no_header_gets_in_or_fails(site: Site, shown: str) -> None:
